@@ -1,0 +1,2 @@
+//! The `fourbit` command.
+fn main() {}
