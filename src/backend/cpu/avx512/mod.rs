@@ -1,0 +1,3 @@
+//! Kernels for AVX-512 F, BW, VL and DQ.
+
+pub(crate) mod gemm;
