@@ -22,16 +22,17 @@ pub(crate) struct Kernels {
 
 /// Largest number of input rows of a dot kernel.
 pub(crate) const DOT_INPUTS: usize = 4;
+/// Largest number of elements per step of a dot kernel.
+pub(crate) const MAX_CHUNK: usize = 128;
 /// Weight rows that a dot kernel reads side by side.
 pub(crate) const DOT_ROWS: usize = 4;
 
 /// Dot products of weight rows, decoded in registers, with packed input rows.
 pub(crate) struct DotKernels {
-    /// Elements per step. Input rows are padded with zeros to a multiple of it.
+    /// Elements per step, at most [`MAX_CHUNK`]. Input rows are padded with zeros to a multiple.
     pub(crate) chunk: usize,
-    /// Element `i` of a packed chunk is element `order[i]` of the chunk, so that the kernel meets
-    /// the input in the order in which shifting packed codes yields weights.
-    pub(crate) order: &'static [u8],
+    /// Puts a chunk of input into the order in which the kernel decodes weights.
+    pub(crate) pack: unsafe fn(chunk: *const f32, out: *mut f32),
     /// The kernels by `[layout][input rows - 1]` for [`DOT_ROWS`] weight rows.
     pub(crate) wide: [[DotKernel; DOT_INPUTS]; 3],
     /// The same for one weight row.
