@@ -1,11 +1,11 @@
 //! One table of kernels per instruction set, picked once per backend.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
-use super::gemm::{self, Workspace};
+use super::gemm::Workspace;
 use super::isa::Isa;
 use super::portable;
 use super::runner::Runner;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -29,19 +29,19 @@ static PORTABLE: KernelTable = KernelTable {
     gemm: portable::gemm,
 };
 #[cfg(target_arch = "x86_64")]
-static AVX2: KernelTable = KernelTable { isa: Isa::Avx2, ..PORTABLE };
+static AVX2: KernelTable =
+    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, ..PORTABLE };
 #[cfg(target_arch = "x86_64")]
-static AVX512: KernelTable = KernelTable { isa: Isa::Avx512, gemm: gemm_avx512, ..PORTABLE };
+static AVX512: KernelTable = KernelTable {
+    isa: Isa::Avx512,
+    quantize: avx512::quantize,
+    dequantize: avx512::dequantize,
+    gemm: avx512::gemm,
+};
 #[cfg(target_arch = "x86_64")]
 static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..AVX512_BF16 };
-
-#[cfg(target_arch = "x86_64")]
-unsafe fn gemm_avx512(jobs: &[GemmJob], runner: &Runner, workspace: &Workspace) -> Result<()> {
-    // SAFETY: passed on.
-    unsafe { gemm::run(jobs, &avx512::gemm::KERNELS, runner, workspace) }
-}
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..AVX512 };
 
 impl KernelTable {
     /// The table of an arm of this build.

@@ -1,3 +1,9 @@
-//! Kernels for AVX-512 F, BW, VL and DQ.
+//! AVX-512 (F, BW, VL, DQ).
 
-pub(crate) mod gemm;
+mod dequantize;
+mod gemm;
+mod quantize;
+
+pub(crate) use dequantize::dequantize;
+pub(crate) use gemm::gemm;
+pub(crate) use quantize::quantize;
