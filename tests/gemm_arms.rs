@@ -272,7 +272,7 @@ impl Problem {
             FloatType::F32 => f32_error,
             // Weight and input in two bf16 terms each, without the product of the smaller ones.
             FloatType::F16 => 2f64.powi(-15),
-            FloatType::Bf16 => 2f64.powi(-9) + f32_error,
+            FloatType::Bf16 => 2f64.powi(-8) + f32_error,
         }
     }
 

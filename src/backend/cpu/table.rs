@@ -5,7 +5,7 @@ use super::isa::Isa;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ static AVX512: KernelTable = KernelTable {
 #[cfg(target_arch = "x86_64")]
 static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..AVX512 };
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512 };
 
 impl KernelTable {
     /// The table of an arm of this build.

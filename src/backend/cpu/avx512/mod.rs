@@ -5,5 +5,5 @@ mod gemm;
 mod quantize;
 
 pub(crate) use dequantize::dequantize;
-pub(crate) use gemm::gemm;
+pub(crate) use gemm::{KERNELS, decode_rows, gemm, transpose};
 pub(crate) use quantize::quantize;
