@@ -13,7 +13,7 @@ use crate::dtype::FloatType;
 use crate::error::Result;
 
 /// Terms per panel: what is summed in registers. A multiple of 128.
-const DEPTH: usize = 256;
+const DEPTH: usize = 128;
 /// Largest number of panels that share the input rows in the cache.
 const PANELS: usize = 4;
 /// Largest number of input rows at a time: bounds the sums in the cache.
