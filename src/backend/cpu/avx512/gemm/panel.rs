@@ -196,20 +196,24 @@ pub(crate) unsafe fn decode_rows(run: &RowRun<'_>) {
     let weight = run.weight;
     let shift = weight.block_size.shift();
     let codebook = array(&weight.codebook);
-    let (mut element, end) = (run.first, run.first + run.count);
-    let mut out = run.out;
-    // SAFETY: the elements exist, and `out` has room for them.
-    unsafe {
-        if element < end && element % 2 == 1 {
-            let nibble = *weight.codes.add(element / 2) & 15;
-            *out = weight.codebook[usize::from(nibble)] * weight.scales.get(element >> shift);
-            (element, out) = (element + 1, out.add(1));
-        }
-        while element < end {
-            let count = end.min(((element >> shift) + 1) << shift) - element;
-            let scale = _mm512_set1_ps(weight.scales.get(element >> shift));
-            decode_block(weight.codes.add(element / 2), count, codebook, scale, out);
-            (element, out) = (element + count, out.add(count));
+    for row in 0..run.rows {
+        let mut element = run.first + row * run.row_length;
+        let end = element + run.count;
+        let mut out = run.out.wrapping_add(row * run.stride);
+        _mm_prefetch::<_MM_HINT_T0>(weight.codes.wrapping_add((element + 8 * run.row_length) / 2).cast());
+        // SAFETY: the elements exist, and `out` has room for them.
+        unsafe {
+            if element < end && element % 2 == 1 {
+                let nibble = *weight.codes.add(element / 2) & 15;
+                *out = weight.codebook[usize::from(nibble)] * weight.scales.get(element >> shift);
+                (element, out) = (element + 1, out.add(1));
+            }
+            while element < end {
+                let count = end.min(((element >> shift) + 1) << shift) - element;
+                let scale = _mm512_set1_ps(weight.scales.get(element >> shift));
+                decode_block(weight.codes.add(element / 2), count, codebook, scale, out);
+                (element, out) = (element + count, out.add(count));
+            }
         }
     }
 }
