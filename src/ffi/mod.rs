@@ -6,10 +6,30 @@
 
 #![allow(non_camel_case_types)]
 
+mod compute;
+mod context;
+mod device;
+mod dlpack;
 mod guard;
 mod handle;
 mod log;
+mod quantizer;
 mod sized;
 mod status;
+mod tensor;
 mod text;
 mod version;
+mod weight;
+mod weight_parts;
+
+pub use compute::*;
+pub use context::*;
+pub use device::*;
+pub use dlpack::*;
+pub use log::*;
+pub use quantizer::*;
+pub use status::*;
+pub use tensor::*;
+pub use version::*;
+pub use weight::*;
+pub use weight_parts::*;
