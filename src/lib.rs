@@ -3,6 +3,7 @@
 //! programs alike.
 
 pub mod backend;
+pub mod checkpoint;
 pub mod codebook;
 pub mod dtype;
 pub mod error;
