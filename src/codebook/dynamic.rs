@@ -68,16 +68,30 @@ static CPU_BINS: LazyLock<Box<[u8; 65536]>> = LazyLock::new(|| {
     bins
 });
 
-/// The 8-bit code of `value` in a block whose largest magnitude is `absmax`.
-pub fn dynamic_code(rule: Rule, value: f32, absmax: f32) -> u8 {
+/// The largest magnitude of a block. NaN is ignored; the CUDA rule flushes denormals.
+pub fn dynamic_absmax(rule: Rule, values: &[f32]) -> f32 {
+    let absmax = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    if rule == Rule::BnbCuda && absmax < f32::MIN_POSITIVE { 0.0 } else { absmax }
+}
+
+/// The 8-bit codes of a block whose largest magnitude is `absmax`.
+pub fn dynamic_codes(rule: Rule, values: &[f32], absmax: f32, codes: &mut [u8]) {
+    let inverse = 1.0 / absmax;
     match rule {
-        Rule::BnbCpu if absmax == 0.0 => 0,
+        Rule::BnbCpu if absmax == 0.0 => codes.fill(0),
         Rule::BnbCpu => {
-            // NaN takes bin 0, as the saturating conversion does.
-            let scaled = (value * (1.0 / absmax)).clamp(-1.0, 1.0);
-            CPU_BINS[((scaled + 1.0) * 0.5 * 65535.0 + 0.5) as u16 as usize]
+            let bins: &[u8; 65536] = &CPU_BINS;
+            for (code, value) in codes.iter_mut().zip(values) {
+                // NaN takes bin 0, as the saturating conversion does.
+                let scaled = (value * inverse).clamp(-1.0, 1.0);
+                *code = bins[((scaled + 1.0) * 0.5 * 65535.0 + 0.5) as u16 as usize];
+            }
         }
-        Rule::BnbCuda => nearest_even(value * (1.0 / absmax)),
+        Rule::BnbCuda => {
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = nearest_even(value * inverse);
+            }
+        }
     }
 }
 
@@ -94,6 +108,12 @@ fn nearest_even(scaled: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn dynamic_code(rule: Rule, value: f32, absmax: f32) -> u8 {
+        let mut code = [0];
+        dynamic_codes(rule, &[value], absmax, &mut code);
+        code[0]
+    }
 
     #[test]
     fn the_map_ascends_with_zero_at_127_and_one_at_255() {

@@ -1,0 +1,10 @@
+//! The kernels in plain Rust: what every other arm must agree with.
+
+mod convert;
+mod dequantize;
+mod gemm;
+mod quantize;
+
+pub(crate) use dequantize::dequantize;
+pub(crate) use gemm::gemm;
+pub(crate) use quantize::quantize;

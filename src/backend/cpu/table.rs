@@ -1,0 +1,52 @@
+//! One table of kernels per instruction set, picked once per backend.
+
+use super::isa::Isa;
+use super::portable;
+use super::runner::Runner;
+use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
+use crate::error::Result;
+
+/// The kernels of one arm. All are unsafe in the same way: the job's pointers are as its fields
+/// say, and the machine supports `isa`.
+pub(crate) struct KernelTable {
+    /// The arm.
+    pub(crate) isa: Isa,
+    /// Quantizes the whole job on this thread.
+    pub(crate) quantize: unsafe fn(&QuantizeJob),
+    /// Dequantizes `blocks` blocks from `first_block` on this thread; the last may be partial.
+    pub(crate) dequantize: unsafe fn(job: &DequantizeJob, first_block: u64, blocks: u64),
+    /// One product.
+    pub(crate) gemm: unsafe fn(&GemmJob, &Runner) -> Result<()>,
+}
+
+static PORTABLE: KernelTable = KernelTable {
+    isa: Isa::Portable,
+    quantize: portable::quantize,
+    dequantize: portable::dequantize,
+    gemm: portable::gemm,
+};
+#[cfg(target_arch = "x86_64")]
+static AVX2: KernelTable = KernelTable { isa: Isa::Avx2, ..PORTABLE };
+#[cfg(target_arch = "x86_64")]
+static AVX512: KernelTable = KernelTable { isa: Isa::Avx512, ..PORTABLE };
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..PORTABLE };
+#[cfg(target_arch = "x86_64")]
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..PORTABLE };
+
+impl KernelTable {
+    /// The table of an arm of this build.
+    pub(crate) fn of(isa: Isa) -> &'static KernelTable {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &AVX512_BF16,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => &AMX,
+            _ => &PORTABLE,
+        }
+    }
+}

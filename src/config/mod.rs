@@ -1,0 +1,2 @@
+//! placeholder until the config room lands
+pub mod python_json;
