@@ -98,6 +98,11 @@ impl DType {
         Self::ALL.iter().find(|(_, n, _)| *n == name).map(|(d, _, _)| *d)
     }
 
+    /// The names of all types.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|(_, name, _)| *name)
+    }
+
     /// The float type that can be quantized, if it is one.
     pub fn float(self) -> Option<FloatType> {
         match self {

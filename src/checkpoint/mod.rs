@@ -1,0 +1,30 @@
+//! Checkpoints: reading (checked before believed, mapped), grouping the parts of quantized weights,
+//! laying out and writing (streamed, sharded, atomic).
+
+mod entries;
+pub mod header;
+mod header_json;
+mod index;
+mod layout;
+pub mod limits;
+mod locate;
+mod order;
+mod output;
+mod partial_file;
+mod positioned;
+mod reader;
+mod shard;
+mod shard_file;
+mod size;
+mod writer;
+
+pub use entries::{Entry, WeightEntry};
+pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
+pub use locate::{INDEX_FILE, SINGLE_FILE};
+pub use order::natural_order;
+pub use output::{OutputDirectory, SideContent, SideFile, side_files};
+pub use reader::{Checkpoint, TensorEntry};
+pub use shard::{ShardRule, shard_file_name, split};
+pub use shard_file::{Mapping, ShardFile};
+pub use size::{DEFAULT_MAX_SHARD_SIZE, parse_size};
+pub use writer::CheckpointWriter;
