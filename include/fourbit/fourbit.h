@@ -156,6 +156,31 @@ typedef int32_t fourbit_status;
 #endif // __cplusplus
 
 /**
+ * What an entry of a checkpoint is.
+ */
+enum fourbit_checkpoint_entry_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * A plain tensor: fourbit_checkpoint_tensor.
+     */
+    FOURBIT_CHECKPOINT_ENTRY_KIND_TENSOR = 0,
+    /**
+     * A quantized weight, its statistics included: fourbit_checkpoint_weight.
+     */
+    FOURBIT_CHECKPOINT_ENTRY_KIND_WEIGHT = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fourbit_checkpoint_entry_kind fourbit_checkpoint_entry_kind;
+#else
+typedef uint32_t fourbit_checkpoint_entry_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Instruction sets of a CPU, as the caps that fourbit_context_config takes and the bits that
  * fourbit_cpu_features returns (bit n for number n).
  */
@@ -361,6 +386,12 @@ typedef enum fourbit_quant_type fourbit_quant_type;
 typedef uint32_t fourbit_quant_type;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
+
+/**
+ * An open checkpoint: its headers are checked, its data mapped. Any number of threads may use
+ * one.
+ */
+typedef struct fourbit_checkpoint fourbit_checkpoint;
 
 /**
  * One device and the threads that serve it. Any number of threads may use one context at once.
@@ -730,6 +761,41 @@ typedef struct fourbit_quant_error {
     double snr_db;
 } fourbit_quant_error;
 
+/**
+ * One entry of a checkpoint.
+ */
+typedef struct fourbit_checkpoint_entry {
+    /**
+     * sizeof(fourbit_checkpoint_entry), set by the caller.
+     */
+    uint32_t struct_size;
+    /**
+     * A fourbit_checkpoint_entry_kind.
+     */
+    uint32_t kind;
+    /**
+     * The tensor's name; borrowed from the checkpoint.
+     */
+    const char *name;
+    /**
+     * The element type; of a weight, the dtype of the packed bytes.
+     */
+    struct fourbit_dtype dtype;
+    /**
+     * Number of dimensions.
+     */
+    int32_t ndim;
+    /**
+     * The stored shape; of a weight, that of the packed bytes (fourbit_weight_query has the
+     * original one). `ndim` values, then zeros.
+     */
+    int64_t shape[FOURBIT_MAX_RANK];
+    /**
+     * Bytes stored, a weight's statistics included.
+     */
+    uint64_t byte_size;
+} fourbit_checkpoint_entry;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1092,6 +1158,98 @@ FOURBIT_API
 fourbit_status fourbit_weight_to_dlpack(const struct fourbit_weight *weight,
                                         uint32_t part,
                                         struct DLManagedTensorVersioned **out);
+
+/**
+ * Opens a checkpoint: a directory with model.safetensors or shards and their index, an index
+ * file, or one .safetensors file. Every header is checked in full. The files must not change while
+ * the checkpoint, or a weight from it, is in use.
+ *
+ * @pre
+ * `path` is a NUL-terminated string; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_open(const char *path,
+                                       struct fourbit_checkpoint **out);
+
+/**
+ * The number of entries. A quantized weight and its statistics are one.
+ *
+ * @pre
+ * `checkpoint` is live; `out_count` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_len(const struct fourbit_checkpoint *checkpoint,
+                                      size_t *out_count);
+
+/**
+ * Describes entry `index`. Entries come in natural order of their names.
+ *
+ * @pre
+ * `checkpoint` is live; `out_entry` is NULL or writable for the bytes its `struct_size` states.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_get(const struct fourbit_checkpoint *checkpoint,
+                                      size_t index,
+                                      struct fourbit_checkpoint_entry *out_entry);
+
+/**
+ * The index of the entry of that name. NOT_FOUND if there is none.
+ *
+ * @pre
+ * `checkpoint` is live; `name` is a NUL-terminated string; `out_index` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_find(const struct fourbit_checkpoint *checkpoint,
+                                       const char *name,
+                                       size_t *out_index);
+
+/**
+ * A view of a plain tensor's mapped bytes, read-only; valid until the checkpoint is destroyed.
+ *
+ * @pre
+ * `checkpoint` is live; `out_view` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_tensor(const struct fourbit_checkpoint *checkpoint,
+                                         size_t index,
+                                         struct fourbit_tensor *out_view);
+
+/**
+ * A quantized weight of the checkpoint on the context's device. On the CPU its bytes stay mapped,
+ * nothing is copied; the weight keeps the mapping alive.
+ *
+ * @pre
+ * Handles are live; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_weight(const struct fourbit_checkpoint *checkpoint,
+                                         const struct fourbit_context *context,
+                                         size_t index,
+                                         struct fourbit_weight **out);
+
+/**
+ * The text of config.json beside the files, and a NUL. NOT_FOUND if there is none. `*out_len` gets
+ * the length without the NUL, also when the buffer is too small; a NULL buffer of capacity 0 asks
+ * for the length only.
+ *
+ * @pre
+ * `checkpoint` is live; `buffer` is NULL or writable for `capacity` bytes; `out_len` is NULL or
+ * writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_checkpoint_config(const struct fourbit_checkpoint *checkpoint,
+                                         char *buffer,
+                                         size_t capacity,
+                                         size_t *out_len);
+
+/**
+ * Closes a checkpoint; NULL is allowed. Views borrowed from it become invalid, weights from it
+ * stay valid.
+ *
+ * @pre
+ * No other call uses this handle.
+ */
+FOURBIT_API void fourbit_checkpoint_destroy(struct fourbit_checkpoint *checkpoint);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -16,6 +16,7 @@ mod reader;
 mod shard;
 mod shard_file;
 mod size;
+mod weights;
 mod writer;
 
 pub use entries::{Entry, WeightEntry};

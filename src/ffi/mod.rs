@@ -6,6 +6,7 @@
 
 #![allow(non_camel_case_types)]
 
+mod checkpoint;
 mod compute;
 mod context;
 mod device;
@@ -22,6 +23,7 @@ mod version;
 mod weight;
 mod weight_parts;
 
+pub use checkpoint::*;
 pub use compute::*;
 pub use context::*;
 pub use device::*;
