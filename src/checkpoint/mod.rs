@@ -11,6 +11,7 @@ mod locate;
 mod order;
 mod output;
 mod partial_file;
+mod planned;
 mod positioned;
 mod reader;
 mod shard;
