@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod checkpoint;
+pub mod bench;
 pub mod codebook;
 pub mod config;
 pub mod context;

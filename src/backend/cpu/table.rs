@@ -3,6 +3,8 @@
 use super::isa::Isa;
 use super::portable;
 use super::runner::Runner;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -26,13 +28,21 @@ static PORTABLE: KernelTable = KernelTable {
     gemm: portable::gemm,
 };
 #[cfg(target_arch = "x86_64")]
-static AVX2: KernelTable = KernelTable { isa: Isa::Avx2, ..PORTABLE };
+static AVX2: KernelTable =
+    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, ..PORTABLE };
 #[cfg(target_arch = "x86_64")]
-static AVX512: KernelTable = KernelTable { isa: Isa::Avx512, ..PORTABLE };
+static AVX512: KernelTable =
+    KernelTable { isa: Isa::Avx512, quantize: avx512::quantize, dequantize: avx512::dequantize, ..PORTABLE };
 #[cfg(target_arch = "x86_64")]
-static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..PORTABLE };
+static AVX512_BF16: KernelTable = KernelTable {
+    isa: Isa::Avx512Bf16,
+    quantize: avx512::quantize,
+    dequantize: avx512::dequantize,
+    ..PORTABLE
+};
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..PORTABLE };
+static AMX: KernelTable =
+    KernelTable { isa: Isa::Amx, quantize: avx512::quantize, dequantize: avx512::dequantize, ..PORTABLE };
 
 impl KernelTable {
     /// The table of an arm of this build.

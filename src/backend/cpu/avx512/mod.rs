@@ -1,0 +1,7 @@
+//! AVX-512 (F, BW, VL, DQ).
+
+mod dequantize;
+mod quantize;
+
+pub(crate) use dequantize::dequantize;
+pub(crate) use quantize::quantize;
