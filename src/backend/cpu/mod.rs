@@ -6,6 +6,7 @@ mod avx2;
 mod avx512;
 mod dequantize;
 mod float_env;
+mod gemm;
 mod isa;
 mod pool;
 mod portable;
@@ -19,6 +20,7 @@ pub use isa::Isa;
 pub use runner::{MAX_THREADS, ParallelFor, ParallelForFn, Runner};
 
 use self::float_env::DefaultFloatEnv;
+use self::gemm::Workspace;
 use self::runner::Shared;
 use self::table::KernelTable;
 use super::{Backend, DequantizeJob, GemmJob, QuantizeJob};
@@ -49,6 +51,7 @@ pub struct CpuConfig {
 pub struct CpuBackend {
     runner: Runner,
     table: &'static KernelTable,
+    workspace: Workspace,
 }
 
 impl CpuBackend {
@@ -59,7 +62,8 @@ impl CpuBackend {
             (a, b) => a.or(b),
         };
         let table = KernelTable::of(Isa::detect_up_to(cap));
-        Ok(CpuBackend { runner: Runner::new(config.threads, config.parallel_for)?, table })
+        let runner = Runner::new(config.threads, config.parallel_for)?;
+        Ok(CpuBackend { runner, table, workspace: Workspace::new() })
     }
 
     /// How many threads take part in an operation.
@@ -133,13 +137,13 @@ impl Backend for CpuBackend {
     }
 
     unsafe fn gemm(&self, job: &GemmJob) -> Result<()> {
-        // SAFETY: passed on; the table's arm was detected.
-        unsafe { (self.table.gemm)(job, &self.runner) }
+        // SAFETY: passed on.
+        unsafe { self.grouped_gemm(std::slice::from_ref(job)) }
     }
 
     unsafe fn grouped_gemm(&self, jobs: &[GemmJob]) -> Result<()> {
-        // SAFETY: passed on.
-        jobs.iter().try_for_each(|job| unsafe { self.gemm(job) })
+        // SAFETY: passed on; the table's arm was detected.
+        unsafe { (self.table.gemm)(jobs, &self.runner, &self.workspace) }
     }
 }
 
