@@ -1,6 +1,10 @@
 //! Checkpoints: reading (checked before believed, mapped), grouping the parts of quantized weights,
 //! laying out and writing (streamed, sharded, atomic).
 
+mod buffers;
+mod cast;
+mod copy_tensor;
+mod element_stream;
 mod entries;
 pub mod header;
 mod header_json;
@@ -12,10 +16,15 @@ mod order;
 mod output;
 mod partial_file;
 mod positioned;
+mod progress;
+mod quantize;
+mod quantize_weight;
 mod reader;
 mod shard;
 mod shard_file;
 mod size;
+mod stage;
+mod weights;
 mod writer;
 
 pub use entries::{Entry, WeightEntry};
@@ -23,6 +32,8 @@ pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
 pub use order::natural_order;
 pub use output::{OutputDirectory, SideContent, SideFile, side_files};
+pub use progress::{Phase, Progress, ProgressFn, SaveOptions, SaveReport};
+pub use quantize::quantize_checkpoint;
 pub use reader::{Checkpoint, TensorEntry};
 pub use shard::{ShardRule, shard_file_name, split};
 pub use shard_file::{Mapping, ShardFile};
