@@ -1,6 +1,10 @@
 //! Checkpoints: reading (checked before believed, mapped), grouping the parts of quantized weights,
 //! laying out and writing (streamed, sharded, atomic).
 
+mod buffers;
+mod cast;
+mod copy_tensor;
+mod element_stream;
 mod entries;
 pub mod header;
 mod header_json;
@@ -13,10 +17,14 @@ mod output;
 mod partial_file;
 mod planned;
 mod positioned;
+mod progress;
+mod quantize;
+mod quantize_weight;
 mod reader;
 mod shard;
 mod shard_file;
 mod size;
+mod stage;
 mod weights;
 mod writer;
 
@@ -25,6 +33,9 @@ pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
 pub use order::natural_order;
 pub use output::{OutputDirectory, SideContent, SideFile, side_files};
+pub use planned::quantized_config;
+pub use progress::{Phase, Progress, ProgressFn, SaveOptions, SaveReport};
+pub use quantize::quantize_checkpoint;
 pub use reader::{Checkpoint, TensorEntry};
 pub use shard::{ShardRule, shard_file_name, split};
 pub use shard_file::{Mapping, ShardFile};

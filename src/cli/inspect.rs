@@ -39,7 +39,7 @@ fn line(checkpoint: &Checkpoint, entry: &Entry) -> Result<Line> {
             weight: None,
         },
         Entry::Weight(parts) => {
-            let weight = checkpoint.weight(parts)?;
+            let weight = checkpoint.weight(&parts.name)?;
             Line {
                 name: parts.name.clone(),
                 what: describe(&weight),

@@ -164,7 +164,7 @@ fn options_of(config: &fourbit_plan_config, quantizer: &fourbit_quantizer) -> Re
     let skip = unsafe { read_names(config.skip_modules, config.skip_module_count, "skip_modules")? };
     Ok(PlanOptions {
         profile,
-        skip: skip.or_else(|| quantizer.skip_modules.clone()),
+        skip: skip.or_else(|| quantizer.config.skip_modules.clone()),
         dtype: config.dtype.float_or(None, "dtype")?,
         experts,
         spec: quantizer.spec,

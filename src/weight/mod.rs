@@ -5,7 +5,9 @@ mod image;
 mod parts;
 mod state_json;
 
+pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};
+pub(crate) use state_json::text as state_text;
 
 use crate::backend::{Scales, WeightRef};
 use crate::codebook::QuantType;
