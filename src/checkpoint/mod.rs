@@ -2,6 +2,7 @@
 //! laying out and writing (streamed, sharded, atomic).
 
 mod buffers;
+mod builder;
 mod cast;
 mod copy_tensor;
 mod element_stream;
@@ -28,6 +29,7 @@ mod stage;
 mod weights;
 mod writer;
 
+pub use builder::CheckpointBuilder;
 pub use entries::{Entry, WeightEntry};
 pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};

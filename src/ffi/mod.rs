@@ -24,6 +24,7 @@ mod text;
 mod version;
 mod weight;
 mod weight_parts;
+mod writer;
 
 pub use checkpoint::*;
 pub use compute::*;
@@ -39,3 +40,4 @@ pub use tensor::*;
 pub use version::*;
 pub use weight::*;
 pub use weight_parts::*;
+pub use writer::*;
