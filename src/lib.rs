@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod codebook;
+pub mod config;
 pub mod dtype;
 pub mod error;
 pub mod plan;
