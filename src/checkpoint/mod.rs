@@ -4,6 +4,7 @@
 mod buffers;
 mod cast;
 mod copy_tensor;
+mod dequantize;
 mod element_stream;
 mod entries;
 pub mod header;
@@ -24,9 +25,11 @@ mod shard;
 mod shard_file;
 mod size;
 mod stage;
+mod verify;
 mod weights;
 mod writer;
 
+pub use dequantize::{DequantizeTarget, dequantize_checkpoint};
 pub use entries::{Entry, WeightEntry};
 pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
@@ -38,4 +41,5 @@ pub use reader::{Checkpoint, TensorEntry};
 pub use shard::{ShardRule, shard_file_name, split};
 pub use shard_file::{Mapping, ShardFile};
 pub use size::{DEFAULT_MAX_SHARD_SIZE, parse_size};
+pub use verify::{TensorCheck, Verdict, verify};
 pub use writer::CheckpointWriter;

@@ -7,7 +7,7 @@ mod state_json;
 
 pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};
-pub(crate) use state_json::text as state_text;
+pub(crate) use state_json::{MAX_BYTES as MAX_STATE_BYTES, read as read_state, text as state_text};
 
 use crate::backend::{Scales, WeightRef};
 use crate::codebook::QuantType;
