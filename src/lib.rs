@@ -2,8 +2,8 @@
 //! quantize, save, load, multiply. Everything else serves the C ABI and Rust programs alike.
 
 pub mod backend;
-pub mod checkpoint;
 pub mod bench;
+pub mod checkpoint;
 pub mod codebook;
 pub mod config;
 pub mod context;

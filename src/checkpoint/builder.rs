@@ -62,10 +62,10 @@ impl CheckpointBuilder {
                 writer.write(place, 0, bytes.as_slice())?;
             }
         }
-        let config = options.config.clone().map(|text| SideFile {
-            name: "config.json".to_owned(),
-            content: SideContent::Text(text),
-        });
+        let config = options
+            .config
+            .clone()
+            .map(|text| SideFile { name: "config.json".to_owned(), content: SideContent::Text(text) });
         writer.finish(config.as_slice())
     }
 }

@@ -188,7 +188,12 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
 impl Gather {
     /// Takes the values of one chunk, from block `first` on; with the last chunk's, `finish` gets
     /// the values of all.
-    fn put(&self, first: u64, values: &[f32], finish: impl FnOnce(&mut AlignedBytes) -> Result<()>) -> Result<()> {
+    fn put(
+        &self,
+        first: u64,
+        values: &[f32],
+        finish: impl FnOnce(&mut AlignedBytes) -> Result<()>,
+    ) -> Result<()> {
         let mut gathered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = gathered.absmax.as_f32_mut();
         all[first as usize..][..values.len()].copy_from_slice(values);

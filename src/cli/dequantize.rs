@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use fourbit::Result;
-use fourbit::checkpoint::{Checkpoint, Entry, dequantize_checkpoint};
+use fourbit::checkpoint::{Checkpoint, Entry, dequantize_model};
 
 use super::args::DequantizeArgs;
 use super::progress::Meter;
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<Answer> {
     let context = context(&args.run)?;
     let mut meter = Meter::new("dequantizing", args.run.quiet || args.run.json);
     let options = save_options(&args.save);
-    let report = dequantize_checkpoint(&context, &checkpoint, args.dtype, &args.out_dir, &options, &mut |p| {
+    let report = dequantize_model(&context, &checkpoint, args.dtype, &args.out_dir, &options, &mut |p| {
         meter.show(p.done, p.total, p.tensor);
         ControlFlow::Continue(())
     });

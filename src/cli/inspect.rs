@@ -87,7 +87,9 @@ fn to_json(checkpoint: &Checkpoint, lines: &[Line]) -> Result<Value> {
     let tensors: Vec<Value> = lines
         .iter()
         .map(|l| match &l.weight {
-            None => json!({"name": l.name, "kind": "tensor", "dtype": l.what, "shape": l.shape, "bytes": l.bytes}),
+            None => {
+                json!({"name": l.name, "kind": "tensor", "dtype": l.what, "shape": l.shape, "bytes": l.bytes})
+            }
             Some(w) => json!({
                 "name": l.name,
                 "kind": "weight",

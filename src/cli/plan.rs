@@ -10,7 +10,7 @@ use super::{Answer, print, table};
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let plan = Checkpoint::open(&args.model_dir)?.plan(&options(&args.recipe))?;
     if args.json {
-        print(&format!("{:#}", plan.to_json()));
+        print(&plan.to_json());
     } else {
         print(&text(&plan));
     }
@@ -31,7 +31,8 @@ pub(crate) fn options(recipe: &RecipeArgs) -> PlanOptions {
 
 /// Every tensor with its reason, then the totals.
 pub(crate) fn text(plan: &Plan) -> String {
-    let mut listing = table::new(&["tensor", "shape", "becomes", "before", "after", "why"], &["before", "after"]);
+    let mut listing =
+        table::new(&["tensor", "shape", "becomes", "before", "after", "why"], &["before", "after"]);
     for entry in &plan.entries {
         let becomes = match entry.action {
             Action::Quantize { transpose: false, .. } => "4-bit".to_owned(),

@@ -29,7 +29,8 @@ impl Meter {
             Form::Silent
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("{prefix} [{bar:32}] {percent:>3}% {bytes_per_sec} {wide_msg}");
+            let style =
+                ProgressStyle::with_template("{prefix} [{bar:32}] {percent:>3}% {bytes_per_sec} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
             bar.set_prefix(verb);
             Form::Bar(bar)

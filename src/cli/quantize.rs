@@ -27,10 +27,11 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<Answer> {
     };
     let context = context(&args.run)?;
     let mut meter = Meter::new("quantizing", args.run.quiet || args.run.json);
-    let report = quantize_checkpoint(&context, &spec, &checkpoint, &plan, &args.out_dir, &options, &mut |p| {
-        meter.show(p.done, p.total, p.tensor);
-        ControlFlow::Continue(())
-    });
+    let report =
+        quantize_checkpoint(&context, &spec, &checkpoint, &plan, &args.out_dir, &options, &mut |p| {
+            meter.show(p.done, p.total, p.tensor);
+            ControlFlow::Continue(())
+        });
     meter.finish();
     let report = report?;
     let seconds = started.elapsed().as_secs_f64();
@@ -52,7 +53,10 @@ pub(crate) fn context(args: &RunArgs) -> Result<Context> {
 
 fn to_text(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) -> String {
     let totals = plan.totals();
-    let mut result = table::new(&["", "tensors", "bytes before", "bytes after"], &["tensors", "bytes before", "bytes after"]);
+    let mut result = table::new(
+        &["", "tensors", "bytes before", "bytes after"],
+        &["tensors", "bytes before", "bytes after"],
+    );
     for (name, converted, count) in [("4-bit", true, totals.converted), ("kept", false, totals.kept)] {
         let of_kind = || plan.entries.iter().filter(|e| e.is_converted() == converted);
         result.add_row([

@@ -191,7 +191,7 @@ pub unsafe extern "C" fn fourbit_dequantize_checkpoint(
             (&get(context)?.0, &get(checkpoint)?.checkpoint, c_str(out_dir, "out_dir")?, read(config)?)
         };
         let mut reporter = Reporter { function: progress, user, tensor: CString::default() };
-        checkpoint::dequantize_checkpoint(
+        checkpoint::dequantize_model(
             context,
             checkpoint,
             dtype.float_or(None, "dtype")?,

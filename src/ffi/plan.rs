@@ -9,7 +9,6 @@ use super::status::fourbit_status;
 use super::tensor::{FOURBIT_MAX_RANK, fourbit_dtype};
 use super::text::put_text;
 use super::weight::dims_of;
-use crate::config::parse_json;
 use crate::dtype::DType;
 use crate::error::{Result, err};
 use crate::plan::{Action, Experts, Plan, PlanOptions, Profile};
@@ -28,7 +27,8 @@ impl Handle for fourbit_plan {
 impl fourbit_plan {
     fn new(plan: Plan) -> Result<Self> {
         let c = |s: &str| CString::new(s).map_err(|_| err!(Format, "{s:?} has a NUL"));
-        let text = plan.entries.iter().map(|e| Ok((c(&e.source.name)?, c(&e.reason)?))).collect::<Result<_>>()?;
+        let text =
+            plan.entries.iter().map(|e| Ok((c(&e.source.name)?, c(&e.reason)?))).collect::<Result<_>>()?;
         Ok(fourbit_plan { plan, text })
     }
 }
@@ -172,7 +172,6 @@ fn options_of(config: &fourbit_plan_config, quantizer: &fourbit_quantizer) -> Re
     })
 }
 
-
 /// Decides what happens to every tensor of a checkpoint. It needs a config.json beside the files.
 /// `config` may be NULL.
 ///
@@ -203,7 +202,10 @@ pub unsafe extern "C" fn fourbit_plan_create(
 /// # Safety
 /// `plan` is live; `out_count` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fourbit_plan_len(plan: *const fourbit_plan, out_count: *mut usize) -> fourbit_status {
+pub unsafe extern "C" fn fourbit_plan_len(
+    plan: *const fourbit_plan,
+    out_count: *mut usize,
+) -> fourbit_status {
     // SAFETY: this function's contract.
     guard(|| unsafe { write_out(out_count, get(plan)?.text.len(), "out_count") })
 }
@@ -221,7 +223,8 @@ pub unsafe extern "C" fn fourbit_plan_get(
     guard(|| {
         // SAFETY: this function's contract.
         let handle = unsafe { get(plan)? };
-        let (Some(entry), Some((name, reason))) = (handle.plan.entries.get(index), handle.text.get(index)) else {
+        let (Some(entry), Some((name, reason))) = (handle.plan.entries.get(index), handle.text.get(index))
+        else {
             return Err(err!(NotFound, "entry {index}: the plan has {}", handle.text.len()));
         };
         let (action, dtype) = match entry.action {
@@ -309,7 +312,7 @@ pub unsafe extern "C" fn fourbit_plan_to_json(
     out_len: *mut usize,
 ) -> fourbit_status {
     // SAFETY: this function's contract.
-    guard(|| unsafe { put_text(&get(plan)?.plan.to_json().to_string(), buffer, capacity, out_len) })
+    guard(|| unsafe { put_text(&get(plan)?.plan.to_json(), buffer, capacity, out_len) })
 }
 
 /// Reads what fourbit_plan_to_json wrote, perhaps edited in between.
@@ -326,8 +329,10 @@ pub unsafe extern "C" fn fourbit_plan_from_json(
         not_null(out, "out")?;
         // SAFETY: this function's contract.
         unsafe {
-            let value = parse_json(byte_slice(json.cast(), len, "json")?, "plan")?;
-            handle::give(out, fourbit_plan::new(Plan::from_json(&value)?)?)
+            let text = byte_slice(json.cast(), len, "json")?;
+            let text =
+                std::str::from_utf8(text).map_err(|_| err!(InvalidArgument, "json is not valid UTF-8"))?;
+            handle::give(out, fourbit_plan::new(Plan::from_json(text)?)?)
         }
     })
 }

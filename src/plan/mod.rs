@@ -26,4 +26,5 @@ mod types;
 
 pub use matchers::{PatternSet, Reader};
 pub use options::{Experts, PlanOptions};
+pub use table::conv1d_modules;
 pub use types::{Action, Mode, Plan, PlanEntry, PlanTotals, Profile, SourceTensor};

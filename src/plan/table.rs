@@ -46,6 +46,13 @@ pub struct Row {
     v441: Option<Map<String, Value>>,
 }
 
+/// The last components of modules that are GPT-2's `Conv1D`, whose plain weights are `[in, out]`;
+/// none for a model type that is not in the table.
+pub fn conv1d_modules(model_type: Option<&str>) -> Result<Vec<String>> {
+    let row = model_type.map(Row::find).transpose()?.flatten();
+    Ok(row.map(|row| row.conv1d).unwrap_or_default())
+}
+
 impl Row {
     /// The row of a model type.
     pub fn find(model_type: &str) -> Result<Option<Row>> {

@@ -115,6 +115,13 @@ pub struct PlanEntry {
     pub bytes_after: u64,
 }
 
+impl PlanEntry {
+    /// Whether the tensor becomes 4-bit.
+    pub fn is_converted(&self) -> bool {
+        matches!(self.action, Action::Quantize { .. })
+    }
+}
+
 /// Every tensor's fate, in the order of the checkpoint, and the skip list that makes other readers
 /// decide alike.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use crate::quant::BlockSize;
 use crate::shape::Shape;
 
 /// Longest text that is believed: real ones have under 300 bytes.
-const MAX_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
 
 /// What the text says, unchecked against the other parts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(crate) struct State {
     pub quant_type: String,
     pub blocksize: u64,
     pub dtype: String,
@@ -63,7 +63,7 @@ pub(crate) fn text(
 }
 
 /// Reads the text of the part named `quant_state.bitsandbytes__<named>`.
-pub(super) fn read(bytes: &[u8], named: QuantType) -> Result<State> {
+pub(crate) fn read(bytes: &[u8], named: QuantType) -> Result<State> {
     if bytes.len() > MAX_BYTES {
         return Err(err!(Format, "quant_state: {} bytes, at most {MAX_BYTES} are taken", bytes.len()));
     }

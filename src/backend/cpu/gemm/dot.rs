@@ -92,7 +92,13 @@ pub(super) fn task_rows(job: &GemmJob, runner: &Runner) -> usize {
 /// # Safety
 /// The job's pointers are as its fields say; the columns exist and are at most [`TASK_ROWS`];
 /// `packed` was filled by [`pack`].
-pub(super) unsafe fn columns(job: &GemmJob, kernels: &Kernels, packed: *const f32, first: usize, count: usize) {
+pub(super) unsafe fn columns(
+    job: &GemmJob,
+    kernels: &Kernels,
+    packed: *const f32,
+    first: usize,
+    count: usize,
+) {
     let (k, m) = (job.k as usize, job.m as usize);
     let classes = classes(k);
     let mut sums = [0f32; DOT_INPUTS * TASK_ROWS];

@@ -164,7 +164,12 @@ unsafe fn decode(
     let weight = &job.weight;
     if job.transpose {
         for (i, row) in terms.enumerate() {
-            let run = RowRun { weight, first: row * k + first, count: columns, out: panel.wrapping_add(i * stride) };
+            let run = RowRun {
+                weight,
+                first: row * k + first,
+                count: columns,
+                out: panel.wrapping_add(i * stride),
+            };
             // SAFETY: the elements exist.
             unsafe { (kernels.panel.decode_rows)(&run) };
         }
@@ -186,7 +191,8 @@ unsafe fn decode(
     } else {
         let loose = panel.wrapping_add(DEPTH * stride);
         for column in 0..columns {
-            let run = RowRun { weight, first: (first + column) * k + terms.start, count: terms.len(), out: loose };
+            let run =
+                RowRun { weight, first: (first + column) * k + terms.start, count: terms.len(), out: loose };
             // SAFETY: the elements exist; the loose rows have room for `DEPTH` of them.
             unsafe {
                 (kernels.panel.decode_rows)(&run);

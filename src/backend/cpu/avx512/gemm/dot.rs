@@ -170,7 +170,12 @@ unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize) 
 /// The groups lie inside the run.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn load_last_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize, groups: usize) -> __m512 {
+unsafe fn load_last_scales<const LAYOUT: u8>(
+    run: &DotRun,
+    row: usize,
+    chunk: usize,
+    groups: usize,
+) -> __m512 {
     // SAFETY: masked-off elements are not read; a layout has a scale wherever a group begins.
     unsafe {
         match LAYOUT {

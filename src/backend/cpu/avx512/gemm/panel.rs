@@ -153,8 +153,10 @@ unsafe fn column_scales(weight: &WeightRef, first: &[usize; LANES], offset: usiz
         match weight.scales {
             Scales::Plain { absmax } => array(&std::array::from_fn(|lane| *absmax.add(block(lane)))),
             Scales::Double { codes, map, nested_absmax, nested_shift, offset } => {
-                let mapped = array(&std::array::from_fn(|lane| *map.add(usize::from(*codes.add(block(lane))))));
-                let nested = array(&std::array::from_fn(|lane| *nested_absmax.add(block(lane) >> nested_shift)));
+                let mapped =
+                    array(&std::array::from_fn(|lane| *map.add(usize::from(*codes.add(block(lane))))));
+                let nested =
+                    array(&std::array::from_fn(|lane| *nested_absmax.add(block(lane) >> nested_shift)));
                 _mm512_add_ps(_mm512_mul_ps(mapped, nested), _mm512_set1_ps(offset))
             }
         }
