@@ -1,11 +1,12 @@
 //! Tables and sizes for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
 /// A table with a header; columns named in `right` are aligned to the right.
 pub(crate) fn new(header: &[&str], right: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::BottomBorder, '─');
     table.set_header(header);
     for (i, name) in header.iter().enumerate() {
         if right.contains(name)

@@ -128,8 +128,8 @@ unsafe impl Growing for fourbit_plan_entry {
 /// Sums over a plan.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct fourbit_plan_summary {
-    /// sizeof(fourbit_plan_summary), set by the caller.
+pub struct fourbit_plan_totals {
+    /// sizeof(fourbit_plan_totals), set by the caller.
     pub struct_size: u32,
     /// The fourbit_plan_profile followed.
     pub profile: u32,
@@ -144,8 +144,8 @@ pub struct fourbit_plan_summary {
 }
 
 // SAFETY: plain data without padding, `struct_size` first.
-unsafe impl Growing for fourbit_plan_summary {
-    const NAME: &'static str = "fourbit_plan_summary";
+unsafe impl Growing for fourbit_plan_totals {
+    const NAME: &'static str = "fourbit_plan_totals";
 }
 
 const PROFILES: [Profile; 4] = [Profile::Portable, Profile::V4, Profile::V5, Profile::V441];
@@ -274,18 +274,18 @@ pub unsafe extern "C" fn fourbit_plan_find(
 /// The sums over all tensors.
 ///
 /// # Safety
-/// `plan` is live; `out_summary` is NULL or writable for the bytes its `struct_size` states.
+/// `plan` is live; `out_totals` is NULL or writable for the bytes its `struct_size` states.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fourbit_plan_query(
+pub unsafe extern "C" fn fourbit_plan_summary(
     plan: *const fourbit_plan,
-    out_summary: *mut fourbit_plan_summary,
+    out_totals: *mut fourbit_plan_totals,
 ) -> fourbit_status {
     guard(|| {
         // SAFETY: this function's contract.
         let plan = unsafe { &get(plan)?.plan };
         let totals = plan.totals();
         let profile = PROFILES.iter().position(|p| *p == plan.profile).unwrap_or(0) as u32;
-        let summary = fourbit_plan_summary {
+        let description = fourbit_plan_totals {
             struct_size: 0,
             profile,
             converted: totals.converted,
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn fourbit_plan_query(
             bytes_after: totals.bytes_after,
         };
         // SAFETY: this function's contract.
-        unsafe { write(out_summary, summary) }
+        unsafe { write(out_totals, description) }
     })
 }
 
