@@ -98,3 +98,11 @@ fn generic() {
     let got = compare(Version::V441, Profile::V441, Mode::Generic);
     assert!(got.language.exact >= 53 && got.other.exact >= 22, "{:?}", got.mistakes);
 }
+
+#[test]
+fn other_classes() {
+    let got = compare(Version::Classes523, Profile::V5, Mode::Table);
+    assert!(got.other.exact >= 280 && got.other.all == 281, "{:?}", got.mistakes);
+    let got = compare(Version::Classes457, Profile::V4, Mode::Table);
+    assert!(got.other.exact >= 275 && got.other.all == 282, "{:?}", got.mistakes);
+}

@@ -1,6 +1,6 @@
 //! A checkpoint seen as an architecture: its row of the table, its names, its ties.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -33,6 +33,9 @@ pub struct Architecture<'a> {
     has_conv1d: bool,
 }
 
+/// Modules looked at in search of a base model's name.
+const MAX_STARTS: usize = 4096;
+
 /// Last components that `Conv1D` modules have.
 const CONV1D: [&str; 4] = ["c_attn", "c_proj", "c_fc", "q_attn"];
 
@@ -42,6 +45,11 @@ enum Prefix {
     Same,
     Add(String),
     Strip(String),
+    /// Another first component than the table's.
+    Swap {
+        file: String,
+        table: String,
+    },
 }
 
 impl<'a> Architecture<'a> {
@@ -103,6 +111,9 @@ impl<'a> Architecture<'a> {
             Prefix::Strip(prefix) if is_under(module, prefix) && module != prefix => {
                 module[prefix.len() + 1..].to_owned()
             }
+            Prefix::Swap { file, table } if is_under(module, file) => {
+                format!("{table}{}", &module[file.len()..])
+            }
             _ => module.to_owned(),
         }
     }
@@ -121,6 +132,8 @@ impl<'a> Architecture<'a> {
             Prefix::Strip(prefix) => {
                 row.renamed(&table).into_iter().for_each(|new| put(format!("{prefix}.{new}")));
             }
+            // The class is none of the table's: what else its modules are called is not known.
+            Prefix::Swap { .. } => {}
             _ => {
                 put(table.clone());
                 row.renamed(&table).into_iter().for_each(&mut put);
@@ -162,6 +175,10 @@ impl<'a> Architecture<'a> {
                 .and_then(|rest| rest.strip_prefix('.'))
                 .is_some_and(|rest| self.normalized.contains(rest)),
             Prefix::Strip(prefix) => self.normalized.contains(&format!("{prefix}.{table_path}")),
+            Prefix::Swap { file, table } => {
+                is_under(table_path, table)
+                    && self.normalized.contains(&format!("{file}{}", &table_path[table.len()..]))
+            }
         }
     }
 
@@ -170,18 +187,23 @@ impl<'a> Architecture<'a> {
     fn find_prefix(&self) -> Prefix {
         let Some(row) = &self.row else { return Prefix::Same };
         let Some(name) = &row.prefix else { return Prefix::Same };
-        let other = if row.bare { Prefix::Strip(name.clone()) } else { Prefix::Add(name.clone()) };
+        let mut others =
+            if row.bare { vec![Prefix::Strip(name.clone())] } else { vec![Prefix::Add(name.clone())] };
+        let first = |m: &&'a str| m.split('.').next().unwrap_or_default();
+        let starts: BTreeSet<&str> = self.modules.iter().map(first).take(MAX_STARTS).collect();
+        let swap = |file: &&str| Prefix::Swap { file: (*file).to_owned(), table: name.clone() };
+        others.extend(starts.iter().map(swap));
         let known: HashSet<&String> = row.non_v5().iter().chain(row.non_v4()).collect();
-        let found = |prefix: &Prefix| known.iter().filter(|n| self.modules_match(n, prefix)).count();
-        let (same, changed) = (found(&Prefix::Same), found(&other));
-        let under = |m: &&&str| is_under(m, name);
-        let prefixed = self.modules.iter().find(under).is_some();
-        match () {
-            () if changed > same => other,
-            // A model without embeddings gives nothing to count.
-            () if known.is_empty() && row.bare && prefixed => other,
-            () => Prefix::Same,
+        // A bare model without embeddings gives nothing to count.
+        if known.is_empty() && row.bare && starts.contains(name.as_str()) {
+            return others.swap_remove(0);
         }
+        let found = |prefix: &Prefix| known.iter().filter(|n| self.modules_match(n, prefix)).count();
+        let same = found(&Prefix::Same);
+        let counted = others.into_iter().map(|other| (found(&other), other));
+        // Of equals the first one: what is known to happen before what is guessed.
+        let best = counted.rev().max_by_key(|(count, _)| *count);
+        best.filter(|(count, _)| *count > same).map_or(Prefix::Same, |(_, other)| other)
     }
 }
 

@@ -39,7 +39,9 @@ pub fn automatic_v5(row: &Row, heads: &Heads, tied: bool) -> Vec<(String, Kept)>
     let strip = |name: &str| name.strip_suffix(".weight").unwrap_or(name).to_owned();
     let mut list = Vec::new();
     if let Some(out) = &heads.out {
-        list.push((strip(out), Kept::Head(strip(out))));
+        // A file may have either of the head's names.
+        let names = row.out_mods.iter().chain([out]);
+        list.extend(names.map(|name| (name.clone(), Kept::Head(name.clone()))));
     }
     if tied && heads.ties {
         for (target, source) in &row.tied {

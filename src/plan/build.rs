@@ -226,13 +226,12 @@ impl<'a> Draft<'a> {
             paths.extend(row.out_mods.iter().cloned());
         }
         if heads.ties && (architecture.tied.0 || architecture.tied.1) {
-            let targets = row.tied.iter().flat_map(|(a, b)| [a, b]);
-            let modules = targets.filter_map(|name| name.strip_suffix(".weight"));
-            paths.extend(
-                modules
-                    .filter(|m| !is_embedding_leaf(leaf(m)) && !architecture.knows_non_linear(m))
-                    .map(str::to_owned),
-            );
+            let names = row.tied.iter().flat_map(|(target, source)| [target, source]);
+            let modules = names.filter_map(|name| name.strip_suffix(".weight"));
+            let layers = modules.filter(|m| {
+                !is_embedding_leaf(leaf(m)) && !leaf(m).contains("norm") && !architecture.knows_non_linear(m)
+            });
+            paths.extend(layers.map(str::to_owned));
         }
         let renamed: Vec<String> = paths.iter().flat_map(|p| row.renamed(p)).collect();
         paths.extend(renamed);
@@ -241,7 +240,20 @@ impl<'a> Draft<'a> {
 
     /// What a person should know besides the list of tensors.
     fn notes(&self, verdicts: &[Verdict]) -> Vec<String> {
-        super::notes::notes(self.architecture, self.tensors, verdicts, self.options, &self.idle())
+        let converts = |rules: &Rules| self.tensors.iter().filter(|t| rules.verdict(t).is_ok()).count();
+        let by_version: Vec<_> = if verdicts.iter().any(Result::is_ok) || self.rules.len() == 1 {
+            Vec::new()
+        } else {
+            self.rules.iter().map(|rules| (rules.version(), converts(rules))).collect()
+        };
+        super::notes::notes(
+            self.architecture,
+            self.tensors,
+            verdicts,
+            self.options,
+            &self.idle(),
+            &by_version,
+        )
     }
 
     fn idle(&self) -> Vec<String> {

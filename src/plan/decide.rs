@@ -11,7 +11,7 @@ use super::names::{leaf, module_of, normalize};
 use super::options::Experts;
 use super::reason::{Converted, Kept};
 use super::table::Row;
-use super::types::SourceTensor;
+use super::types::{Profile, SourceTensor};
 use crate::error::Result;
 
 /// Whose rules.
@@ -40,6 +40,15 @@ impl Version {
             Version::V441 => "transformers 4.41",
             Version::V457 => "transformers 4.57",
             Version::V523 => "transformers 5",
+        }
+    }
+
+    /// The profile that follows this version alone.
+    pub const fn profile(self) -> &'static str {
+        match self {
+            Version::V441 => Profile::V441.name(),
+            Version::V457 => Profile::V4.name(),
+            Version::V523 => Profile::V5.name(),
         }
     }
 }
@@ -92,6 +101,11 @@ impl<'a> Rules<'a> {
     /// An upper bound for the work of one verdict.
     pub fn cost(&self) -> u64 {
         self.skip.cost()
+    }
+
+    /// Whose rules these are.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Decides about one tensor.

@@ -145,8 +145,8 @@ fn fused_leaf(path: &str) -> Option<&'static str> {
 
 /// The names vLLM gives to kept layers that it fuses.
 fn fused_names(modules: &[Module]) -> impl Iterator<Item = String> {
-    let kept = modules.iter().filter(|m| m.is_layer && m.verdict.is_err());
-    kept.flat_map(|m| &m.paths).filter(|path| !is_expert(path)).filter_map(|path| {
+    let kept = modules.iter().filter(|m| m.is_layer && m.verdict.is_err() && !is_expert(&m.paths[0]));
+    kept.flat_map(|m| &m.paths).filter_map(|path| {
         let fused = fused_leaf(path)?;
         Some(format!("{}.{fused}", parent(path)))
     })
@@ -175,21 +175,27 @@ fn harmless(
 }
 
 fn entries(module: &Module) -> impl Iterator<Item = String> {
-    module.paths.iter().filter_map(|path| entry(path))
+    let expert = is_expert(&module.paths[0]);
+    module.paths.iter().filter_map(move |path| if expert { container(path) } else { entry(path) })
 }
 
-/// The path as it stands in a list: the container for an expert, and for a path whose last component is
-/// a number (`layers.1` also matches `layers.10` where matches are not anchored).
+/// The path as it stands in a list: the container where the last component is a number (`layers.1`
+/// also matches `layers.10` where matches are not anchored).
 fn entry(path: &str) -> Option<String> {
     let mut path = path;
-    let parts: Vec<&str> = path.split('.').collect();
-    if let Some(at) = parts.iter().rposition(|part| *part == "experts") {
-        return Some(parts[..=at].join("."));
-    }
     while is_number(leaf(path)) {
         path = parent(path);
     }
     (!path.is_empty()).then(|| path.to_owned())
+}
+
+/// All experts of a layer: one by one they would make the list as long as the checkpoint.
+fn container(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('.').collect();
+    match parts.iter().rposition(|part| *part == "experts") {
+        Some(at) => Some(parts[..=at].join(".")),
+        None => entry(path),
+    }
 }
 
 fn check_work(modules: usize, set: &PatternSet) -> Result<()> {

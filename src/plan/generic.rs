@@ -93,7 +93,8 @@ impl Hints {
 
     /// Whether a module's name says router and its rows do not contradict.
     pub fn is_router(&self, module: &str, rows: u64) -> bool {
-        (rows <= MAX_ROUTER_ROWS || self.experts.contains(&rows)) && rules().router.is_match(module)
+        let may_be = matches!(leaf(module), "gate" | "router" | "layer" | "classifier" | "wg" | "moe_gate");
+        may_be && (rows <= MAX_ROUTER_ROWS || self.experts.contains(&rows)) && rules().router.is_match(module)
     }
 }
 
@@ -109,7 +110,8 @@ pub fn is_embedding_leaf(leaf: &str) -> bool {
 
 /// Whether a path goes through a numbered expert.
 pub fn is_expert(module: &str) -> bool {
-    rules().expert.is_match(module)
+    let mut after = module.match_indices(".experts.").map(|(at, found)| &module[at + found.len()..]);
+    after.any(|rest| is_number(rest.split('.').next().unwrap_or_default()))
 }
 
 struct Rules {
@@ -120,7 +122,6 @@ struct Rules {
     head_if_vocab: Regex,
     norm: Regex,
     router: Regex,
-    expert: Regex,
 }
 
 fn rules() -> &'static Rules {
@@ -148,7 +149,6 @@ fn rules() -> &'static Rules {
             head_if_vocab: compile(r"^(?:decoder|output|head|predictions?|ff_out|linear|lm_head_.*)$"),
             norm: compile(r"(?:^|[._])(?:layer)?norm(?:s|_?\w)?$|_norm$|layer_norm"),
             router: compile(r"(?:^|\.)(?:gate|router|router\.layer|router\.classifier|gate\.wg|moe_gate)$"),
-            expert: compile(r"\.experts\.\d+(?:\.|$)"),
         }
     })
 }

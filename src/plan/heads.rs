@@ -60,6 +60,10 @@ impl Heads {
     ) -> Self {
         if LANGUAGE_HEADS.iter().any(|part| architecture.contains(part)) {
             let mut heads = Self::of_table(row);
+            if architecture.contains("ForPreTraining") && exists("cls.seq_relationship.bias") {
+                heads.last = Some("cls.seq_relationship.bias".to_owned());
+                heads.last_v4.clone_from(&heads.last);
+            }
             let present = |last: &String| {
                 let module = last.trim_end_matches(".bias").trim_end_matches(".weight");
                 heads.out.as_deref() == Some(module) || exists(&format!("{module}.weight"))
@@ -87,7 +91,8 @@ impl Heads {
 }
 
 fn is_pooler(module: &str) -> bool {
-    is_under(module, "pooler.dense") || module.ends_with(".pooler.dense")
+    let module = module.strip_suffix(".dense").unwrap_or(module);
+    leaf(module) == "pooler"
 }
 
 /// Of several modules of a head the one that is registered last.

@@ -1,7 +1,7 @@
 //! What a person should know about a plan besides its tensors.
 
 use super::architecture::Architecture;
-use super::decide::Verdict;
+use super::decide::{Verdict, Version};
 use super::generic::is_expert;
 use super::options::{Experts, PlanOptions};
 use super::reason::Kept;
@@ -14,10 +14,19 @@ pub fn notes(
     verdicts: &[Verdict],
     options: &PlanOptions,
     idle_patterns: &[String],
+    by_version: &[(Version, usize)],
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if !verdicts.iter().any(Result::is_ok) {
         notes.push("no linear layer to convert was found: nothing becomes 4-bit".to_owned());
+        let alone = by_version.iter().filter(|(_, count)| *count > 0);
+        notes.extend(alone.map(|(version, count)| {
+            format!(
+                "{} by itself would convert {count} layers (profile {})",
+                version.name(),
+                version.profile()
+            )
+        }));
     }
     notes.extend(known(architecture, options.profile));
     notes.extend(experts(tensors, verdicts, options));

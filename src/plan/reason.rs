@@ -82,7 +82,7 @@ impl fmt::Display for Kept {
             Kept::Head(module) => write!(f, "output head ({module}), kept in 16 bit by transformers"),
             Kept::Tied(other) => write!(f, "tied with {other}"),
             Kept::Last(module) => write!(f, "last module ({module}), kept in 16 bit by transformers"),
-            Kept::Fp32(entry) => write!(f, "kept in float32 where the load dtype is too narrow ({entry})"),
+            Kept::Fp32(entry) => write!(f, "one of the model's float32 modules ({entry}), never quantized"),
             Kept::Router => write!(f, "router: decides between experts, never quantized"),
             Kept::Expert => write!(f, "expert: transformers 5 keeps experts fused in 16 bit"),
             Kept::ExpertAsked => write!(f, "expert: kept in 16 bit as asked"),

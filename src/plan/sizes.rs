@@ -5,8 +5,8 @@ use crate::quant::{Geometry, QuantSpec};
 use crate::shape::Shape;
 
 /// Characters of `nested_offset` in a quant state, which are only known once the weight is quantized:
-/// a float32 printed as a Python float has 17 to 22, mostly 19 or 20.
-const NESTED_OFFSET_CHARS: u64 = 20;
+/// a float32 printed as a Python float has 17 to 22, mostly 19.
+const NESTED_OFFSET_CHARS: u64 = 19;
 
 /// Bytes of a tensor stored as it is.
 pub fn plain(shape: &Shape, dtype: DType) -> u64 {

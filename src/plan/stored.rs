@@ -54,6 +54,9 @@ impl<'a> Casts<'a> {
 
     /// The type of a float tensor that is quantized next (`quant_state.dtype`) or stored.
     pub fn of(&self, architecture: &Architecture, tensor: &str, quantized: bool) -> FloatType {
+        if self.float32.is_none() && self.row.is_none_or(|row| row.f32.is_empty()) {
+            return self.load;
+        }
         let paths = architecture.reader_paths(module_of(tensor));
         let suffix = if tensor.ends_with(".weight") { ".weight" } else { "" };
         let is_float32 = |path: &String| {
