@@ -2,6 +2,7 @@
 //! laying out and writing (streamed, sharded, atomic).
 
 mod buffers;
+mod builder;
 mod cast;
 mod copy_tensor;
 mod dequantize;
@@ -16,6 +17,7 @@ mod locate;
 mod order;
 mod output;
 mod partial_file;
+mod planned;
 mod positioned;
 mod progress;
 mod quantize;
@@ -29,12 +31,14 @@ mod verify;
 mod weights;
 mod writer;
 
+pub use builder::CheckpointBuilder;
 pub use dequantize::{DequantizeTarget, dequantize_checkpoint};
 pub use entries::{Entry, WeightEntry};
 pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
 pub use order::natural_order;
 pub use output::{OutputDirectory, SideContent, SideFile, side_files};
+pub use planned::{dequantize_model, plan_as_written, quantized_config};
 pub use progress::{Phase, Progress, ProgressFn, SaveOptions, SaveReport};
 pub use quantize::quantize_checkpoint;
 pub use reader::{Checkpoint, TensorEntry};

@@ -6,10 +6,38 @@
 
 #![allow(non_camel_case_types)]
 
+mod checkpoint;
+mod compute;
+mod context;
+mod convert;
+mod device;
+mod dlpack;
 mod guard;
 mod handle;
 mod log;
+mod plan;
+mod quantizer;
 mod sized;
 mod status;
+mod tensor;
 mod text;
 mod version;
+mod weight;
+mod weight_parts;
+mod writer;
+
+pub use checkpoint::*;
+pub use compute::*;
+pub use context::*;
+pub use convert::*;
+pub use device::*;
+pub use dlpack::*;
+pub use log::*;
+pub use plan::*;
+pub use quantizer::*;
+pub use status::*;
+pub use tensor::*;
+pub use version::*;
+pub use weight::*;
+pub use weight_parts::*;
+pub use writer::*;

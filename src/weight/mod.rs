@@ -20,7 +20,6 @@ use crate::shape::Shape;
 #[derive(Clone)]
 pub struct Weight {
     shape: Shape,
-    shape_known: bool,
     dtype: FloatType,
     quant_type: QuantType,
     block_size: BlockSize,
@@ -73,11 +72,9 @@ pub(crate) struct Fields {
 impl Weight {
     pub(crate) fn from_fields(fields: Fields) -> Self {
         let state_json = state_json::write(&fields).into();
-        let Fields { shape, shape_known, dtype, quant_type, block_size, packing, codes, quant_map, absmax } =
-            fields;
-        Weight {
+        let Fields {
             shape,
-            shape_known,
+            shape_known: _,
             dtype,
             quant_type,
             block_size,
@@ -85,8 +82,8 @@ impl Weight {
             codes,
             quant_map,
             absmax,
-            state_json,
-        }
+        } = fields;
+        Weight { shape, dtype, quant_type, block_size, packing, codes, quant_map, absmax, state_json }
     }
 
     /// The shape of the original weight, `[out, in]` for a linear layer. A quant state without a
