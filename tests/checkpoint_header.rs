@@ -179,7 +179,7 @@ fn reads_a_real_file_as_the_library_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// One changed byte: never a panic, and nothing is accepted that the library refuses.
     #[test]
