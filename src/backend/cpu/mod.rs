@@ -7,6 +7,8 @@ mod avx512;
 mod dequantize;
 mod float_env;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pool;
 mod portable;
 mod quantize;

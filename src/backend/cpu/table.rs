@@ -1,6 +1,8 @@
 //! One table of kernels per instruction set, picked once per backend.
 
 use super::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +46,10 @@ static AVX512_BF16: KernelTable = KernelTable {
 static AMX: KernelTable =
     KernelTable { isa: Isa::Amx, quantize: avx512::quantize, dequantize: avx512::dequantize, ..PORTABLE };
 
+#[cfg(target_arch = "aarch64")]
+static NEON: KernelTable =
+    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, ..PORTABLE };
+
 impl KernelTable {
     /// The table of an arm of this build.
     pub(crate) fn of(isa: Isa) -> &'static KernelTable {
@@ -56,6 +62,8 @@ impl KernelTable {
             Isa::Avx512Bf16 => &AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &AMX,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
             _ => &PORTABLE,
         }
     }
