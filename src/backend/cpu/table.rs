@@ -2,6 +2,8 @@
 
 use super::gemm::{self, Workspace};
 use super::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
@@ -49,6 +51,10 @@ unsafe fn gemm_avx512(jobs: &[GemmJob], runner: &Runner, workspace: &Workspace) 
     unsafe { gemm::run(jobs, &avx512::gemm::KERNELS, runner, workspace) }
 }
 
+#[cfg(target_arch = "aarch64")]
+static NEON: KernelTable =
+    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, ..PORTABLE };
+
 impl KernelTable {
     /// The table of an arm of this build.
     pub(crate) fn of(isa: Isa) -> &'static KernelTable {
@@ -61,6 +67,8 @@ impl KernelTable {
             Isa::Avx512Bf16 => &AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &AMX,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
             _ => &PORTABLE,
         }
     }
