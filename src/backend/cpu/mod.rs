@@ -1,9 +1,13 @@
 //! The CPU backend: splits jobs over threads and hands the parts to the kernels of one arm.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 mod dequantize;
 mod float_env;
 mod gemm;

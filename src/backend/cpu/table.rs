@@ -1,13 +1,13 @@
 //! One table of kernels per instruction set, picked once per backend.
 
-use super::gemm::{self, Workspace};
+use super::gemm::Workspace;
 use super::isa::Isa;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -38,18 +38,12 @@ static AVX512: KernelTable = KernelTable {
     isa: Isa::Avx512,
     quantize: avx512::quantize,
     dequantize: avx512::dequantize,
-    gemm: gemm_avx512,
+    gemm: avx512::gemm,
 };
 #[cfg(target_arch = "x86_64")]
 static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..AVX512_BF16 };
-
-#[cfg(target_arch = "x86_64")]
-unsafe fn gemm_avx512(jobs: &[GemmJob], runner: &Runner, workspace: &Workspace) -> Result<()> {
-    // SAFETY: passed on.
-    unsafe { gemm::run(jobs, &avx512::gemm::KERNELS, runner, workspace) }
-}
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512 };
 
 #[cfg(target_arch = "aarch64")]
 static NEON: KernelTable =

@@ -6,8 +6,10 @@
 //! that begins up to 31 elements later meets an input row with as many zeros in front. Rows that lag
 //! equally form a class; there are `32 / gcd(k, 32)` of them, one if 32 divides `k`.
 
+use std::mem::MaybeUninit;
+
 use super::super::runner::Runner;
-use super::kernels::{DOT_INPUTS, DOT_ROWS, DotRun, Kernels, ScaleLayout};
+use super::kernels::{DOT_INPUTS, DOT_ROWS, DotRun, Kernels, MAX_CHUNK, ScaleLayout};
 use super::row::{input_at, output_at};
 use crate::backend::{GemmJob, Scales};
 
@@ -56,24 +58,23 @@ pub(super) fn pack_tasks(job: &GemmJob) -> usize {
 pub(super) unsafe fn pack(job: &GemmJob, kernels: &Kernels, packed: *mut f32, task: usize) {
     let (k, m) = (job.k as usize, job.m as usize);
     let (class, row) = (task / m, task % m);
-    let (chunk, order) = (kernels.dot.chunk, kernels.dot.order);
+    let chunk = kernels.dot.chunk;
     let length = packed_length(k, chunk);
     let lag = lag(class, k);
-    let mut natural = [0f32; 256];
+    let mut natural = [0f32; MAX_CHUNK];
     for start in (0..length).step_by(chunk) {
         // Elements of the row that fall into this chunk.
         let first = start.saturating_sub(lag).min(k);
         let end = (start + chunk).saturating_sub(lag).min(k);
         let offset = first + lag - start.min(first + lag);
-        natural[..chunk].fill(0.0);
+        if end - first < chunk {
+            natural.fill(0.0);
+        }
         // SAFETY: `offset + end - first <= chunk`, and the elements lie inside the row.
         unsafe {
             let source = input_at(job, row, first);
             (kernels.widen)(source, job.input_type, end - first, natural.as_mut_ptr().add(offset));
-            let out = packed.add((class * m + row) * length + start);
-            for (i, o) in order.iter().enumerate() {
-                *out.add(i) = natural[usize::from(*o)];
-            }
+            (kernels.dot.pack)(natural.as_ptr(), packed.add((class * m + row) * length + start));
         }
     }
 }
@@ -101,7 +102,7 @@ pub(super) unsafe fn columns(
 ) {
     let (k, m) = (job.k as usize, job.m as usize);
     let classes = classes(k);
-    let mut sums = [0f32; DOT_INPUTS * TASK_ROWS];
+    let mut sums: Sums = [MaybeUninit::uninit(); DOT_INPUTS * TASK_ROWS];
     for offset in 0..classes.min(count) {
         let class = (first + offset) % classes;
         let product = Product::new(job, kernels, packed, class);
@@ -120,10 +121,15 @@ pub(super) unsafe fn columns(
         }
     }
     for (row, sums) in sums.chunks(TASK_ROWS).take(m).enumerate() {
-        // SAFETY: the columns exist.
-        unsafe { (kernels.finish)(&output_at(job, row, first), sums.as_ptr(), count) };
+        // SAFETY: the columns exist, and their sums were computed.
+        unsafe { (kernels.finish)(&output_at(job, row, first), sums.as_ptr().cast(), count) };
     }
 }
+
+/// The sums of a task, `[input row][column]`.
+type Sums = [MaybeUninit<f32>; DOT_INPUTS * TASK_ROWS];
+/// Room for the scales of a segment.
+type Decoded = [MaybeUninit<f32>; SEGMENT / 32];
 
 /// Products of the input with weight rows of one class.
 struct Product<'a> {
@@ -157,12 +163,12 @@ impl<'a> Product<'a> {
     ///
     /// # Safety
     /// Weight rows `first + columns[..]` exist.
-    unsafe fn rows(&self, columns: &[usize], first: usize, sums: &mut [f32; DOT_INPUTS * TASK_ROWS]) {
+    unsafe fn rows(&self, columns: &[usize], first: usize, sums: &mut Sums) {
         let (k, m, dot) = (self.job.k as usize, self.job.m as usize, &self.kernels.dot);
         let kernels = if columns.len() == DOT_ROWS { &dot.wide } else { &dot.narrow };
         let kernel = kernels[self.layout as usize][m - 1];
         let mut products = [0f32; DOT_ROWS * DOT_INPUTS];
-        let mut decoded = [[0f32; SEGMENT / 32]; DOT_ROWS];
+        let mut decoded: [Decoded; DOT_ROWS] = [[MaybeUninit::uninit(); SEGMENT / 32]; DOT_ROWS];
         let end = self.lag + k;
         for start in (0..end).step_by(SEGMENT) {
             let length = SEGMENT.min(end - start);
@@ -186,7 +192,7 @@ impl<'a> Product<'a> {
         }
         for (column, products) in columns.iter().zip(products.chunks(m)) {
             for (input, product) in products.iter().enumerate() {
-                sums[input * TASK_ROWS + column] = *product;
+                sums[input * TASK_ROWS + column].write(*product);
             }
         }
     }
@@ -196,7 +202,7 @@ impl<'a> Product<'a> {
     ///
     /// # Safety
     /// The elements exist.
-    unsafe fn scales(&self, first: usize, count: usize, decoded: &mut [f32; SEGMENT / 32]) -> *const f32 {
+    unsafe fn scales(&self, first: usize, count: usize, decoded: &mut Decoded) -> *const f32 {
         let weight = &self.job.weight;
         let shift = weight.block_size.shift();
         let block = first >> shift;
@@ -206,13 +212,13 @@ impl<'a> Product<'a> {
         }
         // SAFETY: the blocks hold elements that exist; there are at most `SEGMENT / 32` of them,
         // since `first` is a multiple of 32.
-        unsafe { (self.kernels.scales)(&weight.scales, block, blocks, decoded.as_mut_ptr()) };
+        unsafe { (self.kernels.scales)(&weight.scales, block, blocks, decoded.as_mut_ptr().cast()) };
         if !self.consecutive {
             // Backwards, since the scale of a group stands at or before its place.
             for group in (0..count.div_ceil(32)).rev() {
                 decoded[group] = decoded[((first + group * 32) >> shift) - block];
             }
         }
-        decoded.as_ptr()
+        decoded.as_ptr().cast()
     }
 }

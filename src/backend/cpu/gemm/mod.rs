@@ -10,6 +10,7 @@ pub(crate) mod kernels;
 mod panel;
 mod piece;
 pub(crate) mod row;
+mod tiles;
 mod workspace;
 
 pub(crate) use kernels::Kernels;

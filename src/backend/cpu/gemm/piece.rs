@@ -1,20 +1,35 @@
 //! A run of a job's input rows, and the path that computes it.
 
 use super::super::runner::Runner;
-use super::kernels::Kernels;
+use super::kernels::{Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
 use super::workspace::Workspace;
-use super::{dot, panel};
+use super::{dot, panel, tiles};
 use crate::backend::GemmJob;
 use crate::error::{Result, err};
 
 /// How a piece is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Path {
     /// Straight from the codes: few input rows.
     Dot,
     /// By `f32` panels.
     Panel,
+    /// By panels of `bf16` tiles.
+    Tiles(&'static TileKernels),
+}
+
+impl Path {
+    /// The path of a job of which `rows` input rows are left.
+    fn of(job: &GemmJob, rows: usize, kernels: &'static Kernels) -> Self {
+        match &kernels.tiles {
+            _ if depth_and_width(job).0 == 0 => Path::Panel,
+            // A single row is multiplied exactly.
+            Some(tiles) if rows > 1 && tiles::takes(job) => Path::Tiles(tiles),
+            _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
+            _ => Path::Panel,
+        }
+    }
 }
 
 /// Some input rows of a job.
@@ -35,13 +50,14 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The piece that begins with input row `first` of the job.
-    pub(super) fn next(job: &GemmJob, first: usize, kernels: &Kernels, runner: &Runner) -> Result<Self> {
+    pub(super) fn next(job: &GemmJob, first: usize, kernels: &'static Kernels, runner: &Runner) -> Result<Self> {
         let left = job.m as usize - first;
         let (depth, width) = depth_and_width(job);
-        let path = if left <= dot::MAX_INPUTS && !job.transpose { Path::Dot } else { Path::Panel };
+        let path = Path::of(job, left, kernels);
         let rows = match path {
             Path::Dot => left,
             Path::Panel => left.min(panel::MAX_INPUTS),
+            Path::Tiles(_) => left.min(tiles::MAX_INPUTS),
         };
         let job = row_range(job, first, rows);
         let (bytes, pack_tasks, task_columns) = match path {
@@ -53,6 +69,9 @@ impl Piece {
                 panel::pack_tasks(&job),
                 panel::task_columns(&job, kernels, runner),
             ),
+            Path::Tiles(_) => {
+                (tiles::input_bytes(&job), tiles::pack_tasks(&job), tiles::task_columns(&job, runner))
+            }
         };
         let input_bytes = bytes
             .and_then(|b| b.checked_next_multiple_of(64))
@@ -77,6 +96,7 @@ impl Piece {
             match self.path {
                 Path::Dot => dot::pack(&self.job, kernels, input.cast(), task),
                 Path::Panel => panel::pack(&self.job, kernels, input.cast(), task),
+                Path::Tiles(tiles) => tiles::pack(&self.job, tiles, input, task),
             }
         }
     }
@@ -101,6 +121,9 @@ impl Piece {
                 Path::Dot => dot::columns(&self.job, kernels, input.cast(), first, count),
                 Path::Panel => {
                     panel::columns(&self.job, kernels, input.cast(), workspace, first, count)?;
+                }
+                Path::Tiles(tiles) => {
+                    tiles::columns(&self.job, kernels, tiles, input, workspace, first, count)?;
                 }
             }
         }

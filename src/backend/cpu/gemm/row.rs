@@ -22,7 +22,7 @@ pub(super) fn depth_and_width(job: &GemmJob) -> (usize, usize) {
 }
 
 /// The address of element `column` of input row `row`.
-pub(super) fn input_at(job: &GemmJob, row: usize, column: usize) -> *const u8 {
+pub(crate) fn input_at(job: &GemmJob, row: usize, column: usize) -> *const u8 {
     let element = row as isize * job.input_stride as isize + column as isize;
     job.input.wrapping_offset(element * job.input_type.size() as isize)
 }

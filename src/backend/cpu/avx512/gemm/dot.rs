@@ -20,17 +20,6 @@ const WIDE: u8 = 0;
 const BY64: u8 = 1;
 const BY32: u8 = 2;
 
-const ORDER: [u8; CHUNK] = {
-    let mut order = [0; CHUNK];
-    let mut i = 0;
-    while i < CHUNK {
-        let (nibble, lane) = (i / 16, i % 16);
-        order[i] = (lane * 8 + (nibble ^ 1)) as u8;
-        i += 1;
-    }
-    order
-};
-
 const fn by_inputs<const ROWS: usize, const LAYOUT: u8>() -> [DotKernel; DOT_INPUTS] {
     [dot::<ROWS, 1, LAYOUT>, dot::<ROWS, 2, LAYOUT>, dot::<ROWS, 3, LAYOUT>, dot::<ROWS, 4, LAYOUT>]
 }
@@ -40,10 +29,65 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
 }
 
 pub(super) const KERNELS: DotKernels =
-    DotKernels { chunk: CHUNK, order: &ORDER, wide: by_layout::<DOT_ROWS>(), narrow: by_layout::<1>() };
+    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), narrow: by_layout::<1>() };
 
-/// The sums of one call.
-type Sums<const ROWS: usize, const INPUTS: usize> = [[__m512; INPUTS]; ROWS];
+/// See [`DotKernels::pack`]. Three times every second element is taken, which leaves the elements
+/// of one place within eight in each vector.
+///
+/// # Safety
+/// Both pointers cover a chunk; AVX-512 F, BW, VL, DQ.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn pack(chunk: *const f32, out: *mut f32) {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    let mut vectors = [_mm512_setzero_ps(); 8];
+    // SAFETY: the caller's contract.
+    unsafe {
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            *vector = _mm512_loadu_ps(chunk.add(i * 16));
+        }
+        for _ in 0..3 {
+            let before = vectors;
+            for i in 0..4 {
+                vectors[i] = _mm512_permutex2var_ps(before[2 * i], even, before[2 * i + 1]);
+                vectors[i + 4] = _mm512_permutex2var_ps(before[2 * i], odd, before[2 * i + 1]);
+            }
+        }
+        // Vector `i` now holds elements `i` of every eight.
+        for nibble in 0..8 {
+            _mm512_storeu_ps(out.add(nibble * 16), vectors[nibble ^ 1]);
+        }
+    }
+}
+
+/// Decodes nibble `$j` of every lane and multiplies. With one input row the sum of a chunk is
+/// scaled (`$partial`); with several the weights are, whose products with the scale serve all rows.
+/// A macro, since a function of this size would not be inlined, and its arrays would go to memory.
+macro_rules! multiply_nibble {
+    ($j:literal, $run:ident, $input:ident, $chunk:ident, $codebook:ident, $partial:ident, $totals:ident) => {
+        let mut x = [_mm512_setzero_ps(); INPUTS];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = _mm512_loadu_ps($input.add(i * $run.input_stride + $j * 16));
+        }
+        for row in 0..ROWS {
+            let codes = $chunk.codes[row];
+            let index = if $j == 0 { codes } else { _mm512_srli_epi32::<{ 4 * $j }>(codes) };
+            let weights = _mm512_permutexvar_ps(index, $codebook);
+            if INPUTS == 1 {
+                $partial[row] = if $j == 0 {
+                    _mm512_mul_ps(weights, x[0])
+                } else {
+                    _mm512_fmadd_ps(weights, x[0], $partial[row])
+                };
+            } else {
+                let weights = _mm512_mul_ps(weights, $chunk.scales[row]);
+                for i in 0..INPUTS {
+                    $totals[row][i] = _mm512_fmadd_ps(weights, x[i], $totals[row][i]);
+                }
+            }
+        }
+    };
+}
 
 /// See [`DotKernel`].
 ///
@@ -51,33 +95,27 @@ type Sums<const ROWS: usize, const INPUTS: usize> = [[__m512; INPUTS]; ROWS];
 /// The run is as its fields say; AVX-512 F, BW, VL, DQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun, sums: *mut f32) {
-    // SAFETY: the caller's contract; masked loads read only the last bytes of the run and scales of
-    // groups that have bytes.
+    // SAFETY: the caller's contract; packed input rows are padded to whole chunks.
     unsafe {
         let codebook = _mm512_loadu_ps(run.codebook.as_ptr());
-        let mut totals: Sums<ROWS, INPUTS> = [[_mm512_setzero_ps(); INPUTS]; ROWS];
-        let chunks = run.bytes / 64;
-        for chunk in 0..chunks {
-            let mut codes = [_mm512_setzero_si512(); ROWS];
-            let mut scales = [_mm512_setzero_ps(); ROWS];
-            for row in 0..ROWS {
-                let source = run.codes[row].add(chunk * 64);
-                codes[row] = _mm512_loadu_si512(source.cast());
-                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(AHEAD).cast());
-                scales[row] = load_scales::<LAYOUT>(run, row, chunk);
+        let mut totals = [[_mm512_setzero_ps(); INPUTS]; ROWS];
+        for index in 0..run.bytes.div_ceil(64) {
+            let chunk = Chunk::<ROWS>::load::<LAYOUT>(run, index);
+            let input = run.input.add(index * CHUNK);
+            let mut partial = [_mm512_setzero_ps(); ROWS];
+            multiply_nibble!(0, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(1, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(2, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(3, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(4, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(5, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(6, run, input, chunk, codebook, partial, totals);
+            multiply_nibble!(7, run, input, chunk, codebook, partial, totals);
+            if INPUTS == 1 {
+                for row in 0..ROWS {
+                    totals[row][0] = _mm512_fmadd_ps(partial[row], chunk.scales[row], totals[row][0]);
+                }
             }
-            step::<ROWS, INPUTS>(run, chunk, &codes, &scales, codebook, &mut totals);
-        }
-        let rest = run.bytes % 64;
-        if rest > 0 {
-            let mask = (1u64 << rest) - 1;
-            let mut codes = [_mm512_setzero_si512(); ROWS];
-            let mut scales = [_mm512_setzero_ps(); ROWS];
-            for row in 0..ROWS {
-                codes[row] = _mm512_maskz_loadu_epi8(mask, run.codes[row].add(chunks * 64).cast());
-                scales[row] = load_last_scales::<LAYOUT>(run, row, chunks, rest.div_ceil(16));
-            }
-            step::<ROWS, INPUTS>(run, chunks, &codes, &scales, codebook, &mut totals);
         }
         for (row, totals) in totals.iter().enumerate() {
             for (input, total) in totals.iter().enumerate() {
@@ -87,60 +125,36 @@ unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &Do
     }
 }
 
-/// One chunk. With one input row the block's sum is scaled, with several the weights are: their
-/// products with the scale serve all rows.
-///
-/// # Safety
-/// As [`dot`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn step<const ROWS: usize, const INPUTS: usize>(
-    run: &DotRun,
-    chunk: usize,
-    codes: &[__m512i; ROWS],
-    scales: &[__m512; ROWS],
-    codebook: __m512,
-    totals: &mut Sums<ROWS, INPUTS>,
-) {
-    let input = run.input.wrapping_add(chunk * CHUNK);
-    let mut partial = [_mm512_setzero_ps(); ROWS];
-    macro_rules! nibble {
-        ($j:literal) => {
-            let mut x = [_mm512_setzero_ps(); INPUTS];
-            for (i, x) in x.iter_mut().enumerate() {
-                // SAFETY: packed input rows are padded to whole chunks.
-                *x = unsafe { _mm512_loadu_ps(input.add(i * run.input_stride + $j * 16)) };
-            }
-            for row in 0..ROWS {
-                let index = if $j == 0 { codes[row] } else { _mm512_srli_epi32::<{ 4 * $j }>(codes[row]) };
-                let weights = _mm512_permutexvar_ps(index, codebook);
-                if INPUTS == 1 {
-                    partial[row] = if $j == 0 {
-                        _mm512_mul_ps(weights, x[0])
-                    } else {
-                        _mm512_fmadd_ps(weights, x[0], partial[row])
-                    };
+/// 128 elements of each weight row.
+struct Chunk<const ROWS: usize> {
+    codes: [__m512i; ROWS],
+    scales: [__m512; ROWS],
+}
+
+impl<const ROWS: usize> Chunk<ROWS> {
+    /// # Safety
+    /// The run has bytes from `index * 64` on; AVX-512 F, BW, VL, DQ.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load<const LAYOUT: u8>(run: &DotRun, index: usize) -> Self {
+        let rest = run.bytes - index * 64;
+        let mut chunk = Chunk { codes: [_mm512_setzero_si512(); ROWS], scales: [_mm512_setzero_ps(); ROWS] };
+        for row in 0..ROWS {
+            // SAFETY: masked loads read only the last bytes of the run, and the scales of groups
+            // that have bytes.
+            unsafe {
+                let source = run.codes[row].add(index * 64);
+                if rest >= 64 {
+                    chunk.codes[row] = _mm512_loadu_si512(source.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(AHEAD).cast());
+                    chunk.scales[row] = load_scales::<LAYOUT>(run, row, index);
                 } else {
-                    let weights = _mm512_mul_ps(weights, scales[row]);
-                    for i in 0..INPUTS {
-                        totals[row][i] = _mm512_fmadd_ps(weights, x[i], totals[row][i]);
-                    }
+                    chunk.codes[row] = _mm512_maskz_loadu_epi8((1 << rest) - 1, source.cast());
+                    chunk.scales[row] = load_last_scales::<LAYOUT>(run, row, index, rest.div_ceil(16));
                 }
             }
-        };
-    }
-    nibble!(0);
-    nibble!(1);
-    nibble!(2);
-    nibble!(3);
-    nibble!(4);
-    nibble!(5);
-    nibble!(6);
-    nibble!(7);
-    if INPUTS == 1 {
-        for row in 0..ROWS {
-            totals[row][0] = _mm512_fmadd_ps(partial[row], scales[row], totals[row][0]);
         }
+        chunk
     }
 }
 

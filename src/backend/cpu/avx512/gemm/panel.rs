@@ -168,7 +168,7 @@ unsafe fn column_scales(weight: &WeightRef, first: &[usize; LANES], offset: usiz
 /// # Safety
 /// The run is as its fields say; AVX-512 F, BW, VL, DQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn decode_rows(run: &RowRun<'_>) {
+pub(crate) unsafe fn decode_rows(run: &RowRun<'_>) {
     let weight = run.weight;
     let shift = weight.block_size.shift();
     let codebook = array(&weight.codebook);
@@ -223,7 +223,7 @@ unsafe fn decode_block(codes: *const u8, count: usize, codebook: __m512, scale: 
 /// Transposes 16 rows of 16 double words.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(crate) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let mut pairs = [_mm512_setzero_si512(); 16];
     for i in 0..8 {
         pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
