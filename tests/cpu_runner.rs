@@ -102,9 +102,11 @@ unsafe extern "C" fn on_threads(_: *mut c_void, count: usize, task: Task, data: 
     let data = data as usize;
     std::thread::scope(|scope| {
         for part in 0..3 {
-            // SAFETY: the contract of a parallel loop.
             scope.spawn(move || {
-                (part..count).step_by(3).for_each(|i| unsafe { task(data as *mut c_void, i) })
+                for i in (part..count).step_by(3) {
+                    // SAFETY: the contract of a parallel loop.
+                    unsafe { task(data as *mut c_void, i) };
+                }
             });
         }
     });

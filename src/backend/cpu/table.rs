@@ -1,8 +1,11 @@
 //! One table of kernels per instruction set, picked once per backend.
 
+use super::gemm::{self, Workspace};
 use super::isa::Isa;
 use super::portable;
 use super::runner::Runner;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -15,8 +18,8 @@ pub(crate) struct KernelTable {
     pub(crate) quantize: unsafe fn(&QuantizeJob),
     /// Dequantizes `blocks` blocks from `first_block` on this thread; the last may be partial.
     pub(crate) dequantize: unsafe fn(job: &DequantizeJob, first_block: u64, blocks: u64),
-    /// One product.
-    pub(crate) gemm: unsafe fn(&GemmJob, &Runner) -> Result<()>,
+    /// Independent products.
+    pub(crate) gemm: unsafe fn(&[GemmJob], &Runner, &Workspace) -> Result<()>,
 }
 
 static PORTABLE: KernelTable = KernelTable {
@@ -26,13 +29,25 @@ static PORTABLE: KernelTable = KernelTable {
     gemm: portable::gemm,
 };
 #[cfg(target_arch = "x86_64")]
-static AVX2: KernelTable = KernelTable { isa: Isa::Avx2, ..PORTABLE };
+static AVX2: KernelTable =
+    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, ..PORTABLE };
 #[cfg(target_arch = "x86_64")]
-static AVX512: KernelTable = KernelTable { isa: Isa::Avx512, ..PORTABLE };
+static AVX512: KernelTable = KernelTable {
+    isa: Isa::Avx512,
+    quantize: avx512::quantize,
+    dequantize: avx512::dequantize,
+    gemm: gemm_avx512,
+};
 #[cfg(target_arch = "x86_64")]
-static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..PORTABLE };
+static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..PORTABLE };
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..AVX512_BF16 };
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn gemm_avx512(jobs: &[GemmJob], runner: &Runner, workspace: &Workspace) -> Result<()> {
+    // SAFETY: passed on.
+    unsafe { gemm::run(jobs, &avx512::gemm::KERNELS, runner, workspace) }
+}
 
 impl KernelTable {
     /// The table of an arm of this build.
