@@ -142,8 +142,16 @@ LLAMA_INLINE void multiply_tile(const Product& job, std::size_t row, std::size_t
     const auto* weights = static_cast<const typename Type::Stored*>(job.matrix->data) + row * k;
     const float* inputs = job.input + input * k;
     Tile<Type, Rows, Inputs> tile;
+    // Rows are short streams, each of which ends where the next begins, so the processor does not
+    // foresee what the tile after next reads.
+    const std::size_t ahead = row + 3 * Rows <= job.matrix->rows ? 2 * Rows * k : 0;
     std::size_t at = 0;
-    for (; at + kStep <= k; at += kStep) { tile.add(weights + at, inputs + at, k); }
+    for (; at + kStep <= k; at += kStep) {
+        for (std::size_t r = 0; r < Rows; ++r) {
+            __builtin_prefetch(weights + ahead + r * k + at);
+        }
+        tile.add(weights + at, inputs + at, k);
+    }
     if (at < k) { tile.add_tail(weights + at, inputs + at, k, k - at); }
     for (std::size_t i = 0; i < Inputs; ++i) {
         float* out = job.output + (input + i) * job.matrix->rows + row;
