@@ -2,6 +2,7 @@
 //! quantize, save, load, multiply. Everything else serves the C ABI and Rust programs alike.
 
 pub mod backend;
+pub mod bench;
 pub mod checkpoint;
 pub mod codebook;
 pub mod config;

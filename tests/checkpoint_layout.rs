@@ -145,6 +145,8 @@ fn any_dtype() -> impl Strategy<Value = DType> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Any tensors: the file is what the safetensors library writes.
     #[test]
     fn files_equal_the_librarys(

@@ -182,7 +182,7 @@ fn config_is_read_beside_the_file() {
 fn parts_of_a_quantized_weight_are_one_entry() {
     let checkpoint = Checkpoint::open(golden_file()).unwrap();
     let weights = checkpoint.entries().iter().filter(|e| matches!(e, Entry::Weight(_))).count();
-    assert_eq!(weights, 14);
+    assert_eq!(weights, 7);
     assert_eq!(checkpoint.entries().len() + weights * 5, checkpoint.tensors().len());
     let weight = checkpoint.weight_parts("model.layers.0.mlp.down_proj.weight").unwrap();
     assert_eq!(weight.quant_type, QuantType::Nf4);

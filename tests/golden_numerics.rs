@@ -118,7 +118,14 @@ fn dequantize_gives_the_values_of_bitsandbytes_in_three_types() {
 /// The scales of a case: as plain absmax, and double-quantized if it is.
 struct Statistics<'a> {
     plain: Vec<f32>,
-    nested: Option<(&'a [u8], Vec<f32>, Vec<f32>, f32)>,
+    nested: Option<Nested<'a>>,
+}
+
+struct Nested<'a> {
+    codes: &'a [u8],
+    map: Vec<f32>,
+    absmax: Vec<f32>,
+    offset: f32,
 }
 
 impl<'a> Statistics<'a> {
@@ -126,23 +133,23 @@ impl<'a> Statistics<'a> {
         let nested = case.nested.then(|| {
             let name = format!("weight.quant_state.bitsandbytes__{}", case.quant_type.name());
             let state: Value = serde_json::from_slice(bytes(file, case, &name)).unwrap();
-            (
-                bytes(file, case, "weight.absmax"),
-                floats(bytes(file, case, "weight.nested_quant_map")),
-                floats(bytes(file, case, "weight.nested_absmax")),
-                state["nested_offset"].as_f64().unwrap() as f32,
-            )
+            Nested {
+                codes: bytes(file, case, "weight.absmax"),
+                map: floats(bytes(file, case, "weight.nested_quant_map")),
+                absmax: floats(bytes(file, case, "weight.nested_absmax")),
+                offset: state["nested_offset"].as_f64().unwrap() as f32,
+            }
         });
         Statistics { plain: floats(bytes(file, case, "absmax_fp32")), nested }
     }
 
     fn all(&self) -> Vec<Scales> {
-        let nested = self.nested.as_ref().map(|(codes, map, absmax, offset)| Scales::Double {
-            codes: codes.as_ptr(),
-            map: map.as_ptr(),
-            nested_absmax: absmax.as_ptr(),
+        let nested = self.nested.as_ref().map(|n| Scales::Double {
+            codes: n.codes.as_ptr(),
+            map: n.map.as_ptr(),
+            nested_absmax: n.absmax.as_ptr(),
             nested_shift: 8,
-            offset: *offset,
+            offset: n.offset,
         });
         [Some(Scales::Plain { absmax: self.plain.as_ptr() }), nested].into_iter().flatten().collect()
     }

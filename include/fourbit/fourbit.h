@@ -334,6 +334,124 @@ typedef uint32_t fourbit_log_level;
 #endif // __cplusplus
 
 /**
+ * What a long operation is doing.
+ */
+enum fourbit_phase
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Reading weights for their absmax values, on which the layout of a double-quantized
+     * checkpoint depends.
+     */
+    FOURBIT_PHASE_SCAN = 0,
+    /**
+     * Converting and writing.
+     */
+    FOURBIT_PHASE_WRITE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fourbit_phase fourbit_phase;
+#else
+typedef uint32_t fourbit_phase;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What happens to a tensor.
+ */
+enum fourbit_plan_action
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * It is stored as `dtype`.
+     */
+    FOURBIT_PLAN_ACTION_KEEP = 0,
+    /**
+     * It is cast to `dtype` and quantized.
+     */
+    FOURBIT_PLAN_ACTION_QUANTIZE = 1,
+    /**
+     * It is cast to `dtype`, transposed (GPT-2's Conv1D stores [in, out]) and quantized.
+     */
+    FOURBIT_PLAN_ACTION_QUANTIZE_TRANSPOSED = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fourbit_plan_action fourbit_plan_action;
+#else
+typedef uint32_t fourbit_plan_action;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What becomes of the per-expert linear layers of a mixture.
+ */
+enum fourbit_plan_experts
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * As the profile's version does.
+     */
+    FOURBIT_PLAN_EXPERTS_AUTO = 0,
+    /**
+     * Keep them in 16 bits.
+     */
+    FOURBIT_PLAN_EXPERTS_SIXTEEN_BIT = 1,
+    /**
+     * Convert them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
+     */
+    FOURBIT_PLAN_EXPERTS_FOUR_BIT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fourbit_plan_experts fourbit_plan_experts;
+#else
+typedef uint32_t fourbit_plan_experts;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whose rules decide which modules are converted.
+ */
+enum fourbit_plan_profile
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Only what transformers 4.57 and 5.23 both convert, with an explicit skip list: the result
+     * loads everywhere.
+     */
+    FOURBIT_PLAN_PROFILE_PORTABLE = 0,
+    /**
+     * transformers 4.57.
+     */
+    FOURBIT_PLAN_PROFILE_V4 = 1,
+    /**
+     * transformers 5.23.
+     */
+    FOURBIT_PLAN_PROFILE_V5 = 2,
+    /**
+     * transformers 4.41.
+     */
+    FOURBIT_PLAN_PROFILE_V441 = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fourbit_plan_profile fourbit_plan_profile;
+#else
+typedef uint32_t fourbit_plan_profile;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * bitsandbytes decides a few codes differently on a CPU and on CUDA.
  */
 enum fourbit_quant_rule
@@ -399,6 +517,11 @@ typedef struct fourbit_checkpoint fourbit_checkpoint;
 typedef struct fourbit_context fourbit_context;
 
 /**
+ * What happens to every tensor of a checkpoint, and why. Any number of threads may use one.
+ */
+typedef struct fourbit_plan fourbit_plan;
+
+/**
  * A validated 4-bit configuration on a context. Any number of threads may use one.
  */
 typedef struct fourbit_quantizer fourbit_quantizer;
@@ -407,6 +530,11 @@ typedef struct fourbit_quantizer fourbit_quantizer;
  * A 4-bit weight: packed codes and quant state. Immutable; any number of threads may use one.
  */
 typedef struct fourbit_weight fourbit_weight;
+
+/**
+ * A checkpoint being put together. Used by one thread at a time.
+ */
+typedef struct fourbit_writer fourbit_writer;
 
 /**
  * Receives a message. `text` is valid during the call only. May be called from any thread, also
@@ -796,6 +924,175 @@ typedef struct fourbit_checkpoint_entry {
     uint64_t byte_size;
 } fourbit_checkpoint_entry;
 
+/**
+ * How to plan. All zero: portable, everything automatic.
+ */
+typedef struct fourbit_plan_config {
+    /**
+     * sizeof(fourbit_plan_config).
+     */
+    uint32_t struct_size;
+    /**
+     * A fourbit_plan_profile.
+     */
+    uint32_t profile;
+    /**
+     * The type float tensors are cast to first; all zero: what config.json says.
+     */
+    struct fourbit_dtype dtype;
+    /**
+     * A fourbit_plan_experts.
+     */
+    uint32_t experts;
+    /**
+     * Modules to keep, or NULL: the quantizer's skip_modules. See docs/c-api.md for matching.
+     */
+    const char *const *skip_modules;
+    /**
+     * The number of names.
+     */
+    size_t skip_module_count;
+} fourbit_plan_config;
+
+/**
+ * One tensor's fate.
+ */
+typedef struct fourbit_plan_entry {
+    /**
+     * sizeof(fourbit_plan_entry), set by the caller.
+     */
+    uint32_t struct_size;
+    /**
+     * A fourbit_plan_action.
+     */
+    uint32_t action;
+    /**
+     * The tensor's name; borrowed from the plan.
+     */
+    const char *name;
+    /**
+     * Why, in words; borrowed from the plan.
+     */
+    const char *reason;
+    /**
+     * The stored element type.
+     */
+    struct fourbit_dtype source_dtype;
+    /**
+     * The element type to store, or from which the weight is quantized.
+     */
+    struct fourbit_dtype dtype;
+    /**
+     * Number of dimensions.
+     */
+    int32_t ndim;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+    /**
+     * The stored shape; `ndim` values, then zeros.
+     */
+    int64_t shape[FOURBIT_MAX_RANK];
+    /**
+     * Bytes in the source.
+     */
+    uint64_t bytes_before;
+    /**
+     * Bytes in the output, statistics included.
+     */
+    uint64_t bytes_after;
+} fourbit_plan_entry;
+
+/**
+ * Sums over a plan.
+ */
+typedef struct fourbit_plan_totals {
+    /**
+     * sizeof(fourbit_plan_totals), set by the caller.
+     */
+    uint32_t struct_size;
+    /**
+     * The fourbit_plan_profile followed.
+     */
+    uint32_t profile;
+    /**
+     * Tensors that become 4-bit.
+     */
+    uint64_t converted;
+    /**
+     * Tensors that stay.
+     */
+    uint64_t kept;
+    /**
+     * Bytes in the source.
+     */
+    uint64_t bytes_before;
+    /**
+     * Bytes in the output, file headers not counted.
+     */
+    uint64_t bytes_after;
+} fourbit_plan_totals;
+
+/**
+ * How to write a checkpoint. All zero: files of up to 5 GB, nothing is replaced, side files are
+ * copied.
+ */
+typedef struct fourbit_save_config {
+    /**
+     * sizeof(fourbit_save_config).
+     */
+    uint32_t struct_size;
+    /**
+     * 1: replace a checkpoint that stands in the output directory, once the new one is complete.
+     */
+    uint32_t force;
+    /**
+     * Bytes of tensor data per file; 0: 5 GB. A larger weight gets a file of its own.
+     */
+    uint64_t max_shard_size;
+    /**
+     * 1: do not copy tokenizer and other files that lie beside the source's weights.
+     */
+    uint32_t no_side_files;
+    /**
+     * Must be zero.
+     */
+    uint32_t reserved;
+} fourbit_save_config;
+
+/**
+ * Where a long operation is.
+ */
+typedef struct fourbit_progress {
+    /**
+     * sizeof(fourbit_progress) of the library: fields up to it may be read.
+     */
+    uint32_t struct_size;
+    /**
+     * A fourbit_phase.
+     */
+    uint32_t phase;
+    /**
+     * The tensor at work; valid during the call only.
+     */
+    const char *tensor;
+    /**
+     * Bytes of the source dealt with, over all phases.
+     */
+    uint64_t bytes_done;
+    /**
+     * Bytes of the source to deal with, over all phases.
+     */
+    uint64_t bytes_total;
+} fourbit_progress;
+
+/**
+ * Called now and then on the thread that made the call; nonzero cancels, after which nothing of the
+ * output remains. Must not throw or unwind.
+ */
+typedef int32_t (*fourbit_progress_fn)(void *user, const struct fourbit_progress *progress);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -944,6 +1241,35 @@ FOURBIT_API
 fourbit_status fourbit_quantizer_create(const struct fourbit_context *context,
                                         const struct fourbit_quant_config *config,
                                         struct fourbit_quantizer **out);
+
+/**
+ * Makes a quantizer from the JSON object that config.json has under "quantization_config". Missing
+ * keys take transformers' defaults: FP4, no double quantization, float32 compute dtype, uint8.
+ * Block size 64; the rule is that of the context's device. A request for 8 bits is UNSUPPORTED.
+ *
+ * @pre
+ * `context` is live; `json` is readable for `len` bytes; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_quantizer_from_json(const struct fourbit_context *context,
+                                           const char *json,
+                                           size_t len,
+                                           struct fourbit_quantizer **out);
+
+/**
+ * Writes the "quantization_config" object of config.json and a NUL. `*out_len` gets the length
+ * without the NUL, also when the buffer is too small; a NULL buffer of capacity 0 asks for the
+ * length only.
+ *
+ * @pre
+ * `quantizer` is live; `buffer` is NULL or writable for `capacity` bytes; `out_len` is NULL or
+ * writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_quantizer_to_json(const struct fourbit_quantizer *quantizer,
+                                         char *buffer,
+                                         size_t capacity,
+                                         size_t *out_len);
 
 /**
  * Describes a quantizer.
@@ -1250,6 +1576,204 @@ fourbit_status fourbit_checkpoint_config(const struct fourbit_checkpoint *checkp
  * No other call uses this handle.
  */
 FOURBIT_API void fourbit_checkpoint_destroy(struct fourbit_checkpoint *checkpoint);
+
+/**
+ * Decides what happens to every tensor of a checkpoint. It needs a config.json beside the files.
+ * `config` may be NULL.
+ *
+ * @pre
+ * Handles are live; `config` is NULL or readable for the bytes it states, its names are valid;
+ * `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_create(const struct fourbit_quantizer *quantizer,
+                                   const struct fourbit_checkpoint *checkpoint,
+                                   const struct fourbit_plan_config *config,
+                                   struct fourbit_plan **out);
+
+/**
+ * The number of tensors.
+ *
+ * @pre
+ * `plan` is live; `out_count` is NULL or writable.
+ */
+FOURBIT_API fourbit_status fourbit_plan_len(const struct fourbit_plan *plan, size_t *out_count);
+
+/**
+ * Describes tensor `index`.
+ *
+ * @pre
+ * `plan` is live; `out_entry` is NULL or writable for the bytes its `struct_size` states.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_get(const struct fourbit_plan *plan,
+                                size_t index,
+                                struct fourbit_plan_entry *out_entry);
+
+/**
+ * The index of the tensor of that name. NOT_FOUND if there is none.
+ *
+ * @pre
+ * `plan` is live; `name` is a NUL-terminated string; `out_index` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_find(const struct fourbit_plan *plan,
+                                 const char *name,
+                                 size_t *out_index);
+
+/**
+ * The sums over all tensors.
+ *
+ * @pre
+ * `plan` is live; `out_totals` is NULL or writable for the bytes its `struct_size` states.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_summary(const struct fourbit_plan *plan,
+                                    struct fourbit_plan_totals *out_totals);
+
+/**
+ * Writes a plan as JSON and a NUL. `*out_len` gets the length without the NUL, also when the
+ * buffer is too small; a NULL buffer of capacity 0 asks for the length only.
+ *
+ * @pre
+ * `plan` is live; `buffer` is NULL or writable for `capacity` bytes; `out_len` is NULL or
+ * writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_to_json(const struct fourbit_plan *plan,
+                                    char *buffer,
+                                    size_t capacity,
+                                    size_t *out_len);
+
+/**
+ * Reads what fourbit_plan_to_json wrote, perhaps edited in between.
+ *
+ * @pre
+ * `json` is readable for `len` bytes; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_plan_from_json(const char *json,
+                                      size_t len,
+                                      struct fourbit_plan **out);
+
+/**
+ * Gives a plan up; NULL is allowed. Text borrowed from it becomes invalid.
+ *
+ * @pre
+ * No other call uses this handle.
+ */
+FOURBIT_API void fourbit_plan_destroy(struct fourbit_plan *plan);
+
+/**
+ * Quantizes a whole checkpoint into a directory, as `plan` says (NULL: the automatic plan), with
+ * config.json and the files beside the weights. Weights are streamed: memory does not grow with the
+ * checkpoint. Files appear under their final names when all is written; on failure nothing remains.
+ * `config` and `progress` may be NULL. A nonzero answer from `progress` gives CANCELLED.
+ *
+ * @pre
+ * Handles are live; `out_dir` is a NUL-terminated string; `config` is NULL or readable for the
+ * bytes it states; `progress` may be called with `user` until this returns.
+ */
+FOURBIT_API
+fourbit_status fourbit_quantize_checkpoint(const struct fourbit_quantizer *quantizer,
+                                           const struct fourbit_checkpoint *checkpoint,
+                                           const struct fourbit_plan *plan,
+                                           const char *out_dir,
+                                           const struct fourbit_save_config *config,
+                                           fourbit_progress_fn progress,
+                                           void *user);
+
+/**
+ * Turns a quantized checkpoint back into plain floats: every weight in `dtype` (all zero: its own
+ * original type), names, shapes and config.json as before quantization. Otherwise as
+ * fourbit_quantize_checkpoint.
+ *
+ * @pre
+ * As for fourbit_quantize_checkpoint.
+ */
+FOURBIT_API
+fourbit_status fourbit_dequantize_checkpoint(const struct fourbit_context *context,
+                                             const struct fourbit_checkpoint *checkpoint,
+                                             struct fourbit_dtype dtype,
+                                             const char *out_dir,
+                                             const struct fourbit_save_config *config,
+                                             fourbit_progress_fn progress,
+                                             void *user);
+
+/**
+ * Starts a checkpoint that fourbit_writer_finish will write to a directory. `config` may be NULL.
+ *
+ * @pre
+ * `out_dir` is a NUL-terminated string; `config` is NULL or readable for the bytes it states; `out`
+ * is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_writer_create(const char *out_dir,
+                                     const struct fourbit_save_config *config,
+                                     struct fourbit_writer **out);
+
+/**
+ * Adds a tensor; its elements are copied.
+ *
+ * @pre
+ * `writer` is live and used by this thread alone; `name` is a NUL-terminated string; `tensor`
+ * describes readable memory.
+ */
+FOURBIT_API
+fourbit_status fourbit_writer_add_tensor(struct fourbit_writer *writer,
+                                         const char *name,
+                                         const struct fourbit_tensor *tensor);
+
+/**
+ * Adds a weight under the names bitsandbytes gives its parts: `name`, `name`.absmax, …
+ *
+ * @pre
+ * `writer` is live and used by this thread alone; `name` is a NUL-terminated string; `weight` is
+ * live.
+ */
+FOURBIT_API
+fourbit_status fourbit_writer_add_weight(struct fourbit_writer *writer,
+                                         const char *name,
+                                         const struct fourbit_weight *weight);
+
+/**
+ * Sets a key of every file's metadata. "format" is "pt" unless set otherwise.
+ *
+ * @pre
+ * `writer` is live and used by this thread alone; `key` and `value` are NUL-terminated strings.
+ */
+FOURBIT_API
+fourbit_status fourbit_writer_set_metadata(struct fourbit_writer *writer,
+                                           const char *key,
+                                           const char *value);
+
+/**
+ * Sets the text of config.json.
+ *
+ * @pre
+ * `writer` is live and used by this thread alone; `text` is readable for `len` bytes.
+ */
+FOURBIT_API
+fourbit_status fourbit_writer_set_config(struct fourbit_writer *writer,
+                                         const char *text,
+                                         size_t len);
+
+/**
+ * Writes everything. Files appear under their final names when all of it is on disk; on failure
+ * nothing remains and the writer may be finished again. After success it can only be destroyed.
+ *
+ * @pre
+ * `writer` is live and used by this thread alone.
+ */
+FOURBIT_API fourbit_status fourbit_writer_finish(struct fourbit_writer *writer);
+
+/**
+ * Gives a writer up, finished or not; NULL is allowed. Unfinished, it has written nothing.
+ *
+ * @pre
+ * No other call uses this handle.
+ */
+FOURBIT_API void fourbit_writer_destroy(struct fourbit_writer *writer);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -23,7 +23,7 @@ pub struct OutputTensor {
 }
 
 impl OutputTensor {
-    fn byte_len(&self) -> Result<u64> {
+    pub(super) fn byte_len(&self) -> Result<u64> {
         self.shape.numel().checked_mul(self.dtype.size() as u64).ok_or_else(|| {
             err!(
                 InvalidArgument,

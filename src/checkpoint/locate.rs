@@ -150,7 +150,7 @@ fn other_format(place: &Path, name: &str) -> Option<Error> {
         return Some(err!(
             Unsupported,
             "{place}: {name}: weights in PyTorch's pickle format are not read, since loading a pickle runs code \
-             from the file; convert them first, in Python with model.save_pretrained(…, safe_serialization=True)"
+             from the file; convert them first, to safetensors: in Python, model.save_pretrained(…, safe_serialization=True)"
         ));
     }
     if ends(&[".h5", ".h5.index.json", ".msgpack", ".msgpack.index.json"]) {

@@ -245,7 +245,7 @@ pub unsafe extern "C" fn fourbit_checkpoint_weight(
                 // A plain tensor is the wrong answer to this question; this says why.
                 Entry::Tensor(i) => handle.checkpoint.weight_parts(&handle.checkpoint.tensors()[*i].name)?,
             };
-            handle::give(out, fourbit_weight::new(handle.checkpoint.weight(parts)?))
+            handle::give(out, fourbit_weight::new(handle.checkpoint.weight(&parts.name)?))
         }
     })
 }

@@ -87,3 +87,32 @@ pub(super) unsafe fn byte_slice<'a>(data: *const u8, len: usize, name: &str) -> 
     // SAFETY: not NULL, and the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> String {
+        // SAFETY: `last_error` points to this thread's text, which no call changes meanwhile.
+        unsafe { CStr::from_ptr(last_error()) }.to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn a_panic_is_a_status_with_words_and_the_thread_goes_on() {
+        let status = guard(|| panic!("index {} of {}", 7, 3));
+        assert_eq!(status, fourbit_status::Panic);
+        assert!(words().contains("index 7 of 3"), "{}", words());
+        assert_eq!(guard(|| std::panic::panic_any(42)), fourbit_status::Panic);
+        assert_eq!(guard(|| Ok(())), fourbit_status::Ok);
+    }
+
+    #[test]
+    fn an_error_is_its_status_and_words_stay_until_the_next_failure() {
+        assert_eq!(guard(|| Err(err!(NotFound, "no tensor named \"x\\0y\""))), fourbit_status::NotFound);
+        assert!(words().starts_with("no tensor"));
+        assert_eq!(guard(|| Ok(())), fourbit_status::Ok);
+        assert!(words().starts_with("no tensor"), "success must not clear the words");
+        assert_eq!(guard(|| Err(err!(Format, "nul \0 inside"))), fourbit_status::Format);
+        assert!(words().ends_with("inside"), "a NUL must not cut the words");
+    }
+}

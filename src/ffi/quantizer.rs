@@ -1,13 +1,15 @@
 use std::ffi::c_char;
 
 use super::context::fourbit_context;
-use super::guard::{c_str, guard, not_null, write_out};
+use super::guard::{byte_slice, c_str, guard, not_null, write_out};
 use super::handle::{self, Handle, get};
 use super::sized::{Growing, flag, read, write};
 use super::status::fourbit_status;
 use super::tensor::fourbit_dtype;
+use super::text::put_text;
 use super::weight::fourbit_quant_type;
 use crate::codebook::{QuantType, Rule};
+use crate::config::{QuantizationConfig, parse_json};
 use crate::context::Context;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
@@ -17,9 +19,8 @@ use crate::quant::{BlockSize, Geometry, QuantSpec};
 pub struct fourbit_quantizer {
     pub(super) context: Context,
     pub(super) spec: QuantSpec,
-    pub(super) compute_dtype: FloatType,
-    pub(super) skip_modules: Option<Vec<String>>,
-    pub(super) fp32_cpu_offload: bool,
+    /// The same and more as transformers words it, for configs written.
+    pub(super) config: QuantizationConfig,
 }
 
 impl Handle for fourbit_quantizer {
@@ -164,19 +165,60 @@ pub unsafe extern "C" fn fourbit_quantizer_create(
         unsafe {
             let context = get(context)?.0.clone();
             let config = read(config)?;
-            let quantizer = fourbit_quantizer {
-                context,
-                spec: spec_of(&config)?,
-                compute_dtype: config
-                    .compute_dtype
-                    .float_or(None, "compute_dtype")?
-                    .unwrap_or(FloatType::Bf16),
+            let spec = spec_of(&config)?;
+            let compute_dtype = config.compute_dtype.float_or(Some(FloatType::Bf16), "compute_dtype")?;
+            let config = QuantizationConfig {
                 skip_modules: read_names(config.skip_modules, config.skip_module_count, "skip_modules")?,
-                fp32_cpu_offload: flag(config.fp32_cpu_offload, "fp32_cpu_offload")?,
+                enable_fp32_cpu_offload: flag(config.fp32_cpu_offload, "fp32_cpu_offload")?,
+                ..QuantizationConfig::from_spec(&spec, compute_dtype.unwrap_or(FloatType::Bf16))
             };
-            handle::give(out, quantizer)
+            handle::give(out, fourbit_quantizer { context, spec, config })
         }
     })
+}
+
+/// Makes a quantizer from the JSON object that config.json has under "quantization_config". Missing
+/// keys take transformers' defaults: FP4, no double quantization, float32 compute dtype, uint8.
+/// Block size 64; the rule is that of the context's device. A request for 8 bits is UNSUPPORTED.
+///
+/// # Safety
+/// `context` is live; `json` is readable for `len` bytes; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fourbit_quantizer_from_json(
+    context: *const fourbit_context,
+    json: *const c_char,
+    len: usize,
+    out: *mut *mut fourbit_quantizer,
+) -> fourbit_status {
+    guard(|| {
+        not_null(out, "out")?;
+        // SAFETY: this function's contract.
+        unsafe {
+            let context = get(context)?.0.clone();
+            let json = parse_json(byte_slice(json.cast(), len, "json")?, "quantization_config")?;
+            let config = QuantizationConfig::from_value(&json)?;
+            let spec = config.spec(BlockSize::DEFAULT, Rule::BnbCpu);
+            handle::give(out, fourbit_quantizer { context, spec, config })
+        }
+    })
+}
+
+/// Writes the "quantization_config" object of config.json and a NUL. `*out_len` gets the length
+/// without the NUL, also when the buffer is too small; a NULL buffer of capacity 0 asks for the
+/// length only.
+///
+/// # Safety
+/// `quantizer` is live; `buffer` is NULL or writable for `capacity` bytes; `out_len` is NULL or
+/// writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fourbit_quantizer_to_json(
+    quantizer: *const fourbit_quantizer,
+    buffer: *mut c_char,
+    capacity: usize,
+    out_len: *mut usize,
+) -> fourbit_status {
+    // SAFETY: this function's contract.
+    guard(|| unsafe { put_text(&get(quantizer)?.config.to_json(), buffer, capacity, out_len) })
 }
 
 /// Describes a quantizer.
@@ -203,7 +245,7 @@ pub unsafe extern "C" fn fourbit_quantizer_query(
                 Rule::BnbCpu => 1,
                 Rule::BnbCuda => 2,
             },
-            compute_dtype: DType::from(quantizer.compute_dtype).into(),
+            compute_dtype: DType::from(quantizer.config.compute_dtype).into(),
             storage: spec.storage.dtype().into(),
             is_serializable: 1,
             is_trainable: 1,

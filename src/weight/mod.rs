@@ -5,7 +5,9 @@ mod image;
 mod parts;
 mod state_json;
 
+pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};
+pub(crate) use state_json::{MAX_BYTES as MAX_STATE_BYTES, read as read_state, text as state_text};
 
 use crate::backend::{Scales, WeightRef};
 use crate::codebook::QuantType;
@@ -18,7 +20,6 @@ use crate::shape::Shape;
 #[derive(Clone)]
 pub struct Weight {
     shape: Shape,
-    shape_known: bool,
     dtype: FloatType,
     quant_type: QuantType,
     block_size: BlockSize,
@@ -71,11 +72,9 @@ pub(crate) struct Fields {
 impl Weight {
     pub(crate) fn from_fields(fields: Fields) -> Self {
         let state_json = state_json::write(&fields).into();
-        let Fields { shape, shape_known, dtype, quant_type, block_size, packing, codes, quant_map, absmax } =
-            fields;
-        Weight {
+        let Fields {
             shape,
-            shape_known,
+            shape_known: _,
             dtype,
             quant_type,
             block_size,
@@ -83,8 +82,8 @@ impl Weight {
             codes,
             quant_map,
             absmax,
-            state_json,
-        }
+        } = fields;
+        Weight { shape, dtype, quant_type, block_size, packing, codes, quant_map, absmax, state_json }
     }
 
     /// The shape of the original weight, `[out, in]` for a linear layer. A quant state without a

@@ -6,15 +6,18 @@ use serde::{Deserialize, Deserializer};
 use super::{Absmax, Fields};
 use crate::codebook::QuantType;
 use crate::config::python_json::python_float;
+use crate::dtype::FloatType;
 use crate::error::{Result, err};
+use crate::quant::BlockSize;
+use crate::shape::Shape;
 
 /// Longest text that is believed: real ones have under 300 bytes.
-const MAX_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
 
 /// What the text says, unchecked against the other parts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(crate) struct State {
     pub quant_type: String,
     pub blocksize: u64,
     pub dtype: String,
@@ -27,29 +30,40 @@ pub(super) struct State {
 
 /// The text for a weight.
 pub(super) fn write(fields: &Fields) -> String {
-    let shape = match fields.shape_known {
-        true => format!("{}", fields.shape),
-        false => "null".into(),
+    let nested = match &fields.absmax {
+        Absmax::Plain(_) => None,
+        Absmax::Double { nested, .. } => Some((nested.block_size, nested.dtype.as_str(), nested.offset)),
     };
+    let shape = fields.shape_known.then_some(fields.shape);
+    text(fields.quant_type, fields.block_size, fields.dtype, shape, nested)
+}
+
+/// The text for these values; `nested` is block size, dtype and offset of the second level.
+pub(crate) fn text(
+    quant_type: QuantType,
+    block_size: BlockSize,
+    dtype: FloatType,
+    shape: Option<Shape>,
+    nested: Option<(u32, &str, f32)>,
+) -> String {
+    let shape = shape.map_or("null".to_owned(), |s| s.to_string());
     let mut text = format!(
         "{{\"quant_type\": \"{}\", \"blocksize\": {}, \"dtype\": \"{}\", \"shape\": {shape}",
-        fields.quant_type.name(),
-        fields.block_size.get(),
-        fields.dtype.torch_name(),
+        quant_type.name(),
+        block_size.get(),
+        dtype.torch_name(),
     );
-    if let Absmax::Double { nested, .. } = &fields.absmax {
+    if let Some((nested_block_size, nested_dtype, offset)) = nested {
         text += &format!(
-            ", \"nested_blocksize\": {}, \"nested_dtype\": \"{}\", \"nested_offset\": {}",
-            nested.block_size,
-            nested.dtype,
-            python_float(f64::from(nested.offset)),
+            ", \"nested_blocksize\": {nested_block_size}, \"nested_dtype\": \"{nested_dtype}\", \"nested_offset\": {}",
+            python_float(f64::from(offset)),
         );
     }
     text + "}"
 }
 
 /// Reads the text of the part named `quant_state.bitsandbytes__<named>`.
-pub(super) fn read(bytes: &[u8], named: QuantType) -> Result<State> {
+pub(crate) fn read(bytes: &[u8], named: QuantType) -> Result<State> {
     if bytes.len() > MAX_BYTES {
         return Err(err!(Format, "quant_state: {} bytes, at most {MAX_BYTES} are taken", bytes.len()));
     }

@@ -1,17 +1,32 @@
 //! The CPU backend: splits jobs over threads and hands the parts to the kernels of one arm.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
+mod dequantize;
 mod float_env;
+mod gemm;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pool;
 mod portable;
+mod quantize;
 mod runner;
 mod scales;
+pub(crate) mod stream;
 mod table;
 
 pub use isa::Isa;
 pub use runner::{MAX_THREADS, ParallelFor, ParallelForFn, Runner};
 
 use self::float_env::DefaultFloatEnv;
+use self::gemm::Workspace;
 use self::runner::Shared;
 use self::table::KernelTable;
 use super::{Backend, DequantizeJob, GemmJob, QuantizeJob};
@@ -42,6 +57,7 @@ pub struct CpuConfig {
 pub struct CpuBackend {
     runner: Runner,
     table: &'static KernelTable,
+    workspace: Workspace,
 }
 
 impl CpuBackend {
@@ -52,7 +68,8 @@ impl CpuBackend {
             (a, b) => a.or(b),
         };
         let table = KernelTable::of(Isa::detect_up_to(cap));
-        Ok(CpuBackend { runner: Runner::new(config.threads, config.parallel_for)?, table })
+        let runner = Runner::new(config.threads, config.parallel_for)?;
+        Ok(CpuBackend { runner, table, workspace: Workspace::new() })
     }
 
     /// How many threads take part in an operation.
@@ -97,32 +114,17 @@ fn split(numel: u64, block_size: BlockSize) -> (usize, u64) {
     (numel.div_ceil(ELEMENTS_PER_TASK) as usize, ELEMENTS_PER_TASK >> block_size.shift())
 }
 
-/// The part of a job that starts at element `first`, a multiple of [`ELEMENTS_PER_TASK`].
-///
-/// # Safety
-/// `first < job.numel`, and the job's pointers are as its fields say.
-unsafe fn quantize_part(job: &QuantizeJob, first: u64) -> QuantizeJob {
-    let first_element = first as usize;
-    // SAFETY: `first` lies inside the job.
-    unsafe {
-        QuantizeJob {
-            source: job.source.add(first_element * job.source_type.size()),
-            numel: ELEMENTS_PER_TASK.min(job.numel - first),
-            codes: job.codes.add(first_element / 2),
-            absmax: job.absmax.add(first_element >> job.block_size.shift()),
-            ..*job
-        }
-    }
-}
-
 impl Backend for CpuBackend {
     unsafe fn quantize(&self, job: &QuantizeJob) -> Result<()> {
         let (tasks, _) = split(job.numel, job.block_size);
         // SAFETY: the parts write disjoint bytes, since a part's elements are a multiple of two.
         let shared = unsafe { Shared::new(*job) };
         self.runner.run(tasks, &|i| {
-            // SAFETY: the caller's contract; `i` is below the number of parts.
-            unsafe { (self.table.quantize)(&quantize_part(shared.get(), i as u64 * ELEMENTS_PER_TASK)) }
+            let job = shared.get();
+            let first = i as u64 * ELEMENTS_PER_TASK;
+            let numel = ELEMENTS_PER_TASK.min(job.numel - first);
+            // SAFETY: the caller's contract; the part lies inside the job.
+            unsafe { (self.table.quantize)(&quantize::part(job, first as usize, numel as usize)) }
         });
         Ok(())
     }
@@ -141,13 +143,13 @@ impl Backend for CpuBackend {
     }
 
     unsafe fn gemm(&self, job: &GemmJob) -> Result<()> {
-        // SAFETY: passed on; the table's arm was detected.
-        unsafe { (self.table.gemm)(job, &self.runner) }
+        // SAFETY: passed on.
+        unsafe { self.grouped_gemm(std::slice::from_ref(job)) }
     }
 
     unsafe fn grouped_gemm(&self, jobs: &[GemmJob]) -> Result<()> {
-        // SAFETY: passed on.
-        jobs.iter().try_for_each(|job| unsafe { self.gemm(job) })
+        // SAFETY: passed on; the table's arm was detected.
+        unsafe { (self.table.gemm)(jobs, &self.runner, &self.workspace) }
     }
 }
 

@@ -1,8 +1,13 @@
 //! One table of kernels per instruction set, picked once per backend.
 
+use super::gemm::Workspace;
 use super::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 use super::runner::Runner;
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -15,8 +20,8 @@ pub(crate) struct KernelTable {
     pub(crate) quantize: unsafe fn(&QuantizeJob),
     /// Dequantizes `blocks` blocks from `first_block` on this thread; the last may be partial.
     pub(crate) dequantize: unsafe fn(job: &DequantizeJob, first_block: u64, blocks: u64),
-    /// One product.
-    pub(crate) gemm: unsafe fn(&GemmJob, &Runner) -> Result<()>,
+    /// Independent products.
+    pub(crate) gemm: unsafe fn(&[GemmJob], &Runner, &Workspace) -> Result<()>,
 }
 
 static PORTABLE: KernelTable = KernelTable {
@@ -26,13 +31,23 @@ static PORTABLE: KernelTable = KernelTable {
     gemm: portable::gemm,
 };
 #[cfg(target_arch = "x86_64")]
-static AVX2: KernelTable = KernelTable { isa: Isa::Avx2, ..PORTABLE };
+static AVX2: KernelTable =
+    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, ..PORTABLE };
 #[cfg(target_arch = "x86_64")]
-static AVX512: KernelTable = KernelTable { isa: Isa::Avx512, ..PORTABLE };
+static AVX512: KernelTable = KernelTable {
+    isa: Isa::Avx512,
+    quantize: avx512::quantize,
+    dequantize: avx512::dequantize,
+    gemm: avx512::gemm,
+};
 #[cfg(target_arch = "x86_64")]
-static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..PORTABLE };
+static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
-static AMX: KernelTable = KernelTable { isa: Isa::Amx, ..PORTABLE };
+static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512 };
+
+#[cfg(target_arch = "aarch64")]
+static NEON: KernelTable =
+    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, ..PORTABLE };
 
 impl KernelTable {
     /// The table of an arm of this build.
@@ -46,6 +61,8 @@ impl KernelTable {
             Isa::Avx512Bf16 => &AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &AMX,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
             _ => &PORTABLE,
         }
     }

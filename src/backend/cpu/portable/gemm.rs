@@ -7,6 +7,7 @@
 use super::convert::{load, store};
 use super::dequantize::decode;
 use crate::backend::GemmJob;
+use crate::backend::cpu::gemm::Workspace;
 use crate::backend::cpu::runner::{Runner, Shared};
 use crate::error::Result;
 
@@ -21,11 +22,21 @@ const PANEL: usize = 256;
 /// Weight columns per tile of the transposed product.
 const TILE_COLUMNS: usize = 64;
 
-/// Computes the job.
+/// Computes the jobs, one after the other.
+///
+/// # Safety
+/// The jobs' pointers are as their fields say.
+pub(crate) unsafe fn gemm(jobs: &[GemmJob], runner: &Runner, _: &Workspace) -> Result<()> {
+    // SAFETY: passed on.
+    jobs.iter().for_each(|job| unsafe { product(job, runner) });
+    Ok(())
+}
+
+/// Computes one job.
 ///
 /// # Safety
 /// The job's pointers are as its fields say.
-pub(crate) unsafe fn gemm(job: &GemmJob, runner: &Runner) -> Result<()> {
+unsafe fn product(job: &GemmJob, runner: &Runner) {
     let (rows, width) = (job.m as usize, if job.transpose { job.k } else { job.n } as usize);
     let tile_width = if job.transpose { TILE_COLUMNS } else { TILE_N };
     let tiles = width.div_ceil(tile_width);
@@ -46,7 +57,6 @@ pub(crate) unsafe fn gemm(job: &GemmJob, runner: &Runner) -> Result<()> {
             }
         }
     });
-    Ok(())
 }
 
 type Range = std::ops::Range<usize>;

@@ -7,4 +7,4 @@ mod quantize;
 
 pub(crate) use dequantize::dequantize;
 pub(crate) use gemm::gemm;
-pub(crate) use quantize::quantize;
+pub(crate) use quantize::{MIN_ABSMAX, quantize};

@@ -8,7 +8,7 @@ use crate::codebook::{Decision, Rule};
 const MAX_BLOCK: usize = 4096;
 
 /// bitsandbytes' lower limit of a divisor: `1e-38` in binary32, a denormal.
-const MIN_ABSMAX: f32 = f32::from_bits(0x006c_e3ee);
+pub(crate) const MIN_ABSMAX: f32 = f32::from_bits(0x006c_e3ee);
 
 /// How a block's elements are scaled to [-1, 1].
 #[derive(Clone, Copy)]

@@ -1,0 +1,5 @@
+//! AMX tiles of `bf16`.
+
+mod gemm;
+
+pub(crate) use gemm::gemm;

@@ -1,0 +1,118 @@
+//! Dequantize with AVX-512. A block's sixteen values are scaled and rounded once; every element is
+//! then one table look-up. `vpermps` and `vpermw` ignore the upper bits of an index, so a nibble
+//! needs a shift but no mask.
+
+use std::arch::x86_64::*;
+
+use crate::backend::DequantizeJob;
+use crate::backend::cpu::dequantize::drive;
+use crate::dtype::FloatType;
+
+/// Decodes `blocks` blocks from `first_block`.
+///
+/// # Safety
+/// The job's pointers are as its fields say, the blocks lie inside the job; AVX-512 F, BW, VL, DQ.
+pub(crate) unsafe fn dequantize(job: &DequantizeJob, first_block: u64, blocks: u64) {
+    // SAFETY: passed on.
+    unsafe { drive(job, first_block, blocks, decode) }
+}
+
+/// See [`DecodeRun`](crate::backend::cpu::dequantize::DecodeRun).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn decode(
+    codes: *const u8,
+    codebook: &[f32; 16],
+    scales: &[f32],
+    shift: u32,
+    output: *mut u8,
+    output_type: FloatType,
+) {
+    // SAFETY: sixteen floats.
+    let codebook = unsafe { _mm512_loadu_ps(codebook.as_ptr()) };
+    let block_codes = 1 << (shift - 1);
+    let block_bytes = output_type.size() << shift;
+    for (block, scale) in scales.iter().enumerate() {
+        let values = _mm512_mul_ps(codebook, _mm512_set1_ps(*scale));
+        // SAFETY: the block lies inside the run.
+        unsafe {
+            let (codes, output) = (codes.add(block * block_codes), output.add(block * block_bytes));
+            match output_type {
+                FloatType::F32 => decode_32(codes, values, block_codes, output),
+                FloatType::F16 => decode_16(codes, _mm512_cvtps_ph::<0>(values), block_codes, output),
+                FloatType::Bf16 => decode_16(codes, round_to_bf16(values), block_codes, output),
+            }
+        }
+    }
+}
+
+/// Sixteen values rounded to nearest even; NaN stays NaN. (`vcvtneps2bf16` flushes denormals.)
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round_to_bf16(values: __m512) -> __m256i {
+    let bits = _mm512_castps_si512(values);
+    let upper = _mm512_srli_epi32::<16>(bits);
+    let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+    let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet))
+}
+
+/// Decodes `bytes` bytes, a multiple of 16, through sixteen 16-bit values.
+///
+/// # Safety
+/// `codes` holds them and `output` has room for two elements per byte. AVX-512 F, BW.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn decode_16(codes: *const u8, values: __m256i, bytes: usize, output: *mut u8) {
+    let table = _mm512_broadcast_i64x4(values);
+    // Byte j of the sixteen to words 2j (shifted to its high nibble) and 2j + 1.
+    let spread = _mm512_set_epi64(
+        0x0f0f_0f0f_0e0e_0e0e,
+        0x0d0d_0d0d_0c0c_0c0c,
+        0x0b0b_0b0b_0a0a_0a0a,
+        0x0909_0909_0808_0808,
+        0x0707_0707_0606_0606,
+        0x0505_0505_0404_0404,
+        0x0303_0303_0202_0202,
+        0x0101_0101_0000_0000,
+    );
+    let shifts = _mm512_set1_epi32(4);
+    for at in (0..bytes).step_by(16) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let sixteen = _mm512_broadcast_i32x4(_mm_loadu_si128(codes.add(at).cast()));
+            let nibbles = _mm512_srlv_epi16(_mm512_shuffle_epi8(sixteen, spread), shifts);
+            let decoded = _mm512_permutexvar_epi16(nibbles, table);
+            _mm512_storeu_si512(output.add(at * 4).cast(), decoded);
+        }
+    }
+}
+
+/// Decodes `bytes` bytes, a multiple of 16, through sixteen `f32` values.
+///
+/// # Safety
+/// As [`decode_16`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn decode_32(codes: *const u8, values: __m512, bytes: usize, output: *mut u8) {
+    let spread = _mm512_set_epi64(
+        0x0707_0707_0707_0707,
+        0x0606_0606_0606_0606,
+        0x0505_0505_0505_0505,
+        0x0404_0404_0404_0404,
+        0x0303_0303_0303_0303,
+        0x0202_0202_0202_0202,
+        0x0101_0101_0101_0101,
+        0,
+    );
+    let shifts = _mm512_set1_epi64(4);
+    for at in (0..bytes).step_by(8) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let eight = _mm512_set1_epi64(codes.add(at).cast::<i64>().read_unaligned());
+            let nibbles = _mm512_srlv_epi32(_mm512_shuffle_epi8(eight, spread), shifts);
+            _mm512_storeu_ps(output.add(at * 8).cast(), _mm512_permutexvar_ps(nibbles, values));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! AVX-512 with BF16: tiles of weights and input. What multiplies them is in other modules.
+
+mod collect;
+mod decode;
+mod pack;
+mod split;
+
+pub(crate) use collect::collect;
+pub(crate) use decode::decode;
+pub(crate) use pack::pack;

@@ -1,0 +1,249 @@
+//! What an arm must provide for products.
+
+use crate::backend::{GemmJob, Scales};
+use crate::dtype::FloatType;
+
+use super::row::OutputRow;
+
+/// The kernels of one arm. All are unsafe in the same way: pointers cover what the arguments say,
+/// and the machine supports the arm's instructions.
+pub(crate) struct Kernels {
+    /// Widens elements, at any alignment, to `f32`, exactly.
+    pub(crate) widen: unsafe fn(source: *const u8, from: FloatType, count: usize, out: *mut f32),
+    /// Adds bias and former output to a run of sums, rounds once and stores.
+    pub(crate) finish: unsafe fn(row: &OutputRow, sums: *const f32, count: usize),
+    /// The scales of `count` consecutive blocks.
+    pub(crate) scales: unsafe fn(scales: &Scales, first: usize, count: usize, out: *mut f32),
+    /// Few input rows: dot products straight from the packed codes.
+    pub(crate) dot: DotKernels,
+    /// Many input rows: decoded panels.
+    pub(crate) panel: PanelKernels,
+    /// 16-bit input: tiles of `bf16`.
+    pub(crate) tiles: Option<TileKernels>,
+}
+
+/// Largest number of input rows of a dot kernel.
+pub(crate) const DOT_INPUTS: usize = 4;
+/// Largest number of elements per step of a dot kernel.
+pub(crate) const MAX_CHUNK: usize = 128;
+/// Weight rows that a dot kernel reads side by side.
+pub(crate) const DOT_ROWS: usize = 4;
+
+/// Dot products of weight rows, decoded in registers, with packed input rows.
+pub(crate) struct DotKernels {
+    /// Elements per step, at most [`MAX_CHUNK`]. Input rows are padded with zeros to a multiple.
+    pub(crate) chunk: usize,
+    /// Puts a chunk of input into the order in which the kernel decodes weights.
+    pub(crate) pack: unsafe fn(chunk: *const f32, out: *mut f32),
+    /// The kernels by `[layout][input rows - 1]` for [`DOT_ROWS`] weight rows.
+    pub(crate) wide: [[DotKernel; DOT_INPUTS]; 3],
+    /// The same for one weight row.
+    pub(crate) narrow: [[DotKernel; DOT_INPUTS]; 3],
+}
+
+/// Adds to `sums[row * inputs + input]` the products over a run of elements.
+pub(crate) type DotKernel = unsafe fn(&DotRun, sums: *mut f32);
+
+/// How the scales of a run lie in memory: the index into the kernel tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScaleLayout {
+    /// One scale per `1 << DotRun::shift` times 128 elements.
+    Wide = 0,
+    /// One scale per 64 elements.
+    By64 = 1,
+    /// One scale per 32 elements.
+    By32 = 2,
+}
+
+/// A run of packed codes of up to [`DOT_ROWS`] weight rows against packed input rows.
+pub(crate) struct DotRun {
+    /// Where the codes of each weight row start.
+    pub(crate) codes: [*const u8; DOT_ROWS],
+    /// The scales of each weight row, in the kernel's layout.
+    pub(crate) scales: [*const f32; DOT_ROWS],
+    /// log2 of the scale distance in units of 128 elements ([`ScaleLayout::Wide`] only).
+    pub(crate) shift: u32,
+    /// Packed input rows.
+    pub(crate) input: *const f32,
+    /// Elements from one packed input row to the next.
+    pub(crate) input_stride: usize,
+    /// Bytes of codes per weight row.
+    pub(crate) bytes: usize,
+    /// The values of nibbles.
+    pub(crate) codebook: [f32; 16],
+}
+
+/// Decoding to `f32` panels, and multiplying by them.
+pub(crate) struct PanelKernels {
+    /// Most rows of a tile.
+    pub(crate) rows: usize,
+    /// Columns of a panel; a multiple of [`lanes`](Self::lanes).
+    pub(crate) columns: usize,
+    /// Columns that a kernel computes together; a tile may have any multiple of it up to
+    /// [`columns`](Self::columns).
+    pub(crate) lanes: usize,
+    /// `panel[k][n] = W[n, k]` for [`lanes`](Self::lanes) weight rows.
+    pub(crate) decode_columns: unsafe fn(&ColumnRun),
+    /// `out[i]` = element `first + i` of the flat stream.
+    pub(crate) decode_rows: unsafe fn(run: &RowRun),
+    /// `c[r][v] (+)= sum over t of a[r][t] * b[t][v]`.
+    pub(crate) tile: unsafe fn(&Tile),
+}
+
+/// Weight rows to decode into columns of a panel.
+pub(crate) struct ColumnRun<'a> {
+    /// The weight. Its rows start at multiples of 32 elements of the flat stream.
+    pub(crate) weight: &'a crate::backend::WeightRef,
+    /// The first weight row.
+    pub(crate) row: usize,
+    /// How many of the following rows exist, at least 1; the columns of others get any values.
+    pub(crate) rows: usize,
+    /// Elements per weight row, a multiple of 32.
+    pub(crate) row_length: usize,
+    /// The first element of each row, a multiple of 128.
+    pub(crate) start: usize,
+    /// How many elements, a multiple of 32.
+    pub(crate) count: usize,
+    /// `panel[t * stride + row]`.
+    pub(crate) panel: *mut f32,
+    /// Elements from one panel row to the next.
+    pub(crate) stride: usize,
+}
+
+/// A run of the flat stream to decode.
+pub(crate) struct RowRun<'a> {
+    /// The weight.
+    pub(crate) weight: &'a crate::backend::WeightRef,
+    /// The first element.
+    pub(crate) first: usize,
+    /// How many.
+    pub(crate) count: usize,
+    /// Where to.
+    pub(crate) out: *mut f32,
+}
+
+/// A small product: `rows` by `vectors * lanes` sums over `depth` terms.
+pub(crate) struct Tile {
+    pub(crate) rows: usize,
+    pub(crate) vectors: usize,
+    pub(crate) depth: usize,
+    /// `a[row * a_stride + t]`; any alignment.
+    pub(crate) a: *const f32,
+    pub(crate) a_stride: isize,
+    /// `b[t * b_stride + column]`.
+    pub(crate) b: *const f32,
+    pub(crate) b_stride: usize,
+    /// `c[row * c_stride + column]`.
+    pub(crate) c: *mut f32,
+    pub(crate) c_stride: usize,
+    /// Add to what `c` holds.
+    pub(crate) add: bool,
+}
+
+/// Elements of a tile along the sum.
+pub(crate) const TILE_DEPTH: usize = 32;
+/// Tiles along the sum that are packed, decoded and multiplied together.
+pub(crate) const TILE_STEPS: usize = 8;
+/// Input rows, or output columns, of a tile.
+pub(crate) const TILE_WIDTH: usize = 16;
+/// Bytes of a tile.
+pub(crate) const TILE_BYTES: usize = TILE_WIDTH * TILE_DEPTH * 2;
+/// Weight tiles side by side in a panel.
+pub(crate) const PANEL_TILES: usize = 4;
+/// Bytes of the [`TILE_STEPS`] tiles of one row or column of tiles.
+pub(crate) const STRIP_BYTES: usize = TILE_STEPS * TILE_BYTES;
+
+/// Products of `bf16` tiles, summed in `f32`.
+///
+/// The left operand of a tile product holds 16 rows of 32 elements, the right one 16 columns, with
+/// the elements `2 p` and `2 p + 1` of all columns side by side in row `p`. Forward, weights are on
+/// the left (their rows have the right order as stored) and the sums come out transposed; in the
+/// transposed product the input is on the left and pairs of weight rows are interleaved.
+///
+/// An operand may be given as the sum of two `bf16` terms, each with a strip of tiles of its own.
+pub(crate) struct TileKernels {
+    /// Prepares this thread, before the other functions but `pack`.
+    pub(crate) begin: unsafe fn(),
+    /// The last call, if the thread was prepared.
+    pub(crate) end: unsafe fn(),
+    /// Packs a strip of the input.
+    pub(crate) pack: unsafe fn(&StripPack),
+    /// Decodes [`PANEL_TILES`] strips of the weight.
+    pub(crate) decode: unsafe fn(&PanelDecode),
+    /// Multiplies a panel with all strips of the input.
+    pub(crate) multiply: unsafe fn(&PanelProduct),
+    /// Puts the sums of a panel and one input strip into rows.
+    pub(crate) collect: unsafe fn(&Collect),
+}
+
+/// In which order elements stand in a tile, and how scales change along them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TileOrder {
+    /// As decoding yields them; one scale per 64 elements.
+    By64,
+    /// As decoding yields them; one scale per 32 elements.
+    By32,
+    /// Their own order; anything goes.
+    Natural,
+}
+
+/// Up to 16 input rows by up to 256 terms.
+pub(crate) struct StripPack<'a> {
+    pub(crate) job: &'a GemmJob,
+    /// The first input row.
+    pub(crate) row: usize,
+    /// How many; others become zeros.
+    pub(crate) rows: usize,
+    /// The first term.
+    pub(crate) start: usize,
+    /// How many; others become zeros.
+    pub(crate) count: usize,
+    pub(crate) order: TileOrder,
+    /// Strips: 1, or 2 whose sum is the input.
+    pub(crate) terms: usize,
+    pub(crate) out: *mut u8,
+}
+
+/// Up to 64 output columns by up to 256 terms.
+pub(crate) struct PanelDecode<'a> {
+    pub(crate) job: &'a GemmJob,
+    /// The first output column.
+    pub(crate) column: usize,
+    /// How many; others get any values.
+    pub(crate) columns: usize,
+    /// The first term, a multiple of 256.
+    pub(crate) start: usize,
+    /// How many; others get finite values if the scales are finite.
+    pub(crate) count: usize,
+    pub(crate) order: TileOrder,
+    /// Strips per tile column: 1, or 2 whose sum is the weight.
+    pub(crate) terms: usize,
+    pub(crate) out: *mut u8,
+}
+
+/// A panel times input strips.
+pub(crate) struct PanelProduct {
+    /// `[PANEL_TILES][terms]` strips.
+    pub(crate) weights: *const u8,
+    /// `[input_tiles][terms]` strips.
+    pub(crate) inputs: *const u8,
+    pub(crate) input_tiles: usize,
+    pub(crate) terms: usize,
+    /// Tiles of a strip to use.
+    pub(crate) steps: usize,
+    /// `[input_tiles][PANEL_TILES]` tiles of sums.
+    pub(crate) sums: *mut f32,
+    /// Add to what `sums` holds.
+    pub(crate) add: bool,
+    pub(crate) transpose: bool,
+}
+
+/// The sums of one input strip to be put into rows.
+pub(crate) struct Collect {
+    /// [`PANEL_TILES`] tiles.
+    pub(crate) sums: *const f32,
+    pub(crate) order: TileOrder,
+    pub(crate) transpose: bool,
+    /// 16 rows of 64 elements.
+    pub(crate) out: *mut f32,
+}

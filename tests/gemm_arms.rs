@@ -1,0 +1,399 @@
+//! Every arm's products against sums in `f64`: odd sizes, straddling blocks, all types and options,
+//! unaligned pointers, inaccessible pages around every buffer, any number of threads.
+
+#[path = "common/guard.rs"]
+mod guard;
+#[path = "common/values.rs"]
+#[allow(dead_code)]
+mod values;
+
+use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa};
+use fourbit::backend::{Backend, GemmJob, Scales, WeightRef};
+use fourbit::codebook::{DYNAMIC_MAP, QuantType};
+use fourbit::dtype::FloatType;
+use fourbit::quant::BlockSize;
+use guard::{Edge, Guarded};
+use half::{bf16, f16};
+use values::{Random, to_bytes};
+
+const DTYPES: [FloatType; 3] = [FloatType::F32, FloatType::F16, FloatType::Bf16];
+
+/// What a product is of.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    block_size: BlockSize,
+    quant_type: QuantType,
+    double: bool,
+    input_type: FloatType,
+    bias_type: Option<FloatType>,
+    output_type: FloatType,
+    /// Elements between rows, beyond their length.
+    gaps: (usize, usize),
+    accumulate: bool,
+    transpose: bool,
+    exact: bool,
+    edge: Edge,
+    /// Bytes by which input, codes, bias and output are off their alignment.
+    shift: usize,
+}
+
+impl Case {
+    fn random(random: &mut Random) -> Self {
+        let any = |random: &mut Random, list: &[usize]| list[random.below(list.len())];
+        let m = any(random, &[1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 33, 48]);
+        let n = any(random, &[1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 47, 64, 65, 100, 129, 200]);
+        let unit = any(random, &[1, 1, 2, 8, 16, 32, 32, 64, 64, 128, 128]);
+        let k = unit * (1 + random.below(1 + 700 / unit));
+        // Few rows may be long: beyond what kernels take at a time.
+        let k = if m * n <= 16 && random.below(2) == 0 { k + 8192 } else { k };
+        Case {
+            m,
+            n,
+            k,
+            block_size: BlockSize::ALL[random.below(BlockSize::ALL.len())],
+            quant_type: [QuantType::Nf4, QuantType::Fp4][random.below(2)],
+            double: random.below(2) == 1,
+            input_type: DTYPES[random.below(3)],
+            bias_type: [None, Some(FloatType::F32), Some(FloatType::F16), Some(FloatType::Bf16)]
+                [random.below(4)],
+            output_type: DTYPES[random.below(3)],
+            gaps: (random.below(2) * random.below(9), random.below(2) * random.below(9)),
+            accumulate: random.below(3) == 0,
+            transpose: random.below(3) == 0,
+            exact: random.below(2) == 0,
+            edge: [Edge::Start, Edge::End][random.below(2)],
+            shift: random.below(2) * random.below(4),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        if self.transpose { self.n } else { self.k }
+    }
+
+    fn width(&self) -> usize {
+        if self.transpose { self.k } else { self.n }
+    }
+}
+
+/// Elements of a float type, between inaccessible pages.
+struct Floats {
+    dtype: FloatType,
+    buffer: Guarded,
+    start: usize,
+    count: usize,
+}
+
+impl Floats {
+    fn new(case: &Case, dtype: FloatType, values: &[f32]) -> Self {
+        let bytes = to_bytes(values, dtype);
+        Floats::of_bytes(case, dtype, &bytes)
+    }
+
+    fn of_bytes(case: &Case, dtype: FloatType, bytes: &[u8]) -> Self {
+        let shift = vec![0x5a; case.shift];
+        // Off its alignment a buffer touches its inaccessible page but for `shift` bytes.
+        let (start, all) = match case.edge {
+            Edge::Start => (case.shift, [&shift, bytes].concat()),
+            Edge::End => (0, [bytes, &shift].concat()),
+        };
+        Floats { dtype, buffer: Guarded::new(&all, case.edge), start, count: bytes.len() / dtype.size() }
+    }
+
+    fn ptr(&self) -> *mut u8 {
+        self.buffer.ptr().wrapping_add(self.start)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[self.start..self.start + self.count * self.dtype.size()]
+    }
+
+    fn get(&self, i: usize) -> f64 {
+        let b = &self.bytes()[i * self.dtype.size()..];
+        match self.dtype {
+            FloatType::F32 => f32::from_ne_bytes([b[0], b[1], b[2], b[3]]).into(),
+            FloatType::F16 => f16::from_ne_bytes([b[0], b[1]]).into(),
+            FloatType::Bf16 => bf16::from_ne_bytes([b[0], b[1]]).into(),
+        }
+    }
+}
+
+/// The largest relative error of rounding to the type.
+fn unit(dtype: FloatType) -> f64 {
+    match dtype {
+        FloatType::F32 => 2f64.powi(-24),
+        FloatType::F16 => 2f64.powi(-11),
+        FloatType::Bf16 => 2f64.powi(-8),
+    }
+}
+
+/// A case's operands and its result in `f64`.
+struct Problem {
+    case: Case,
+    codes: Floats,
+    scales: [Guarded; 3],
+    offset: f32,
+    input: Floats,
+    bias: Option<Floats>,
+    before: Vec<u8>,
+    /// Exact results, and the sums of the magnitudes of their terms.
+    expected: Vec<(f64, f64)>,
+}
+
+impl Problem {
+    fn new(case: Case, random: &mut Random) -> Self {
+        let numel = case.n * case.k;
+        let blocks = numel.div_ceil(case.block_size.get());
+        let bytes: Vec<u8> = (0..numel.div_ceil(2)).map(|_| random.bits() as u8).collect();
+        let mut floats = |count: usize| -> Vec<f32> { (0..count).map(|_| random.unit()).collect() };
+        let (plain, nested) = (floats(blocks), floats(blocks.div_ceil(256)));
+        let input = floats(case.m * (case.depth() + case.gaps.0));
+        let bias = case.bias_type.map(|dtype| Floats::new(&case, dtype, &floats(case.width())));
+        let before = to_bytes(&floats(case.m * (case.width() + case.gaps.1)), case.output_type);
+        let scale_codes: Vec<u8> = (0..blocks).map(|_| random.bits() as u8).collect();
+        let mut problem = Problem {
+            case,
+            codes: Floats { count: bytes.len() / 4, ..Floats::of_bytes(&case, FloatType::F32, &bytes) },
+            scales: match case.double {
+                false => [
+                    Guarded::of_f32(&plain, case.edge),
+                    Guarded::new(&[], case.edge),
+                    Guarded::new(&[], case.edge),
+                ],
+                true => [
+                    Guarded::of_f32(&nested, case.edge),
+                    Guarded::new(&scale_codes, case.edge),
+                    Guarded::of_f32(&DYNAMIC_MAP, case.edge),
+                ],
+            },
+            offset: 0.375,
+            input: Floats::new(&case, case.input_type, &input),
+            bias,
+            before,
+            expected: Vec::new(),
+        };
+        let scales: Vec<f64> = (0..blocks)
+            .map(|b| match case.double {
+                false => plain[b],
+                true => DYNAMIC_MAP[usize::from(scale_codes[b])] * nested[b >> 8] + problem.offset,
+            })
+            .map(f64::from)
+            .collect();
+        problem.expected = problem.reference(&bytes, &scales);
+        problem
+    }
+
+    fn reference(&self, codes: &[u8], scales: &[f64]) -> Vec<(f64, f64)> {
+        let Case { m, n, k, .. } = self.case;
+        let codebook = self.case.quant_type.codebook().map(f64::from);
+        let weights: Vec<f64> = (0..n * k)
+            .map(|i| {
+                let nibble = codes[i / 2] >> (4 - i % 2 * 4) & 15;
+                codebook[usize::from(nibble)] * scales[i / self.case.block_size.get()]
+            })
+            .collect();
+        let (depth, width) = (self.case.depth(), self.case.width());
+        let before = Floats::of_bytes(&self.case, self.case.output_type, &self.before);
+        let input_stride = depth + self.case.gaps.0;
+        let mut expected = Vec::with_capacity(m * width);
+        for row in 0..m {
+            let x: Vec<f64> = (0..depth).map(|i| self.input.get(row * input_stride + i)).collect();
+            for column in 0..width {
+                let (start, step) = if self.case.transpose { (column, k) } else { (column * k, 1) };
+                let (mut sum, mut magnitude) = (0.0, 0.0);
+                for (i, x) in x.iter().enumerate() {
+                    let term = x * weights[start + i * step];
+                    (sum, magnitude) = (sum + term, magnitude + term.abs());
+                }
+                let mut add = |v: f64| (sum, magnitude) = (sum + v, magnitude + v.abs());
+                self.bias.iter().for_each(|b| add(b.get(column)));
+                if self.case.accumulate {
+                    add(before.get(row * (width + self.case.gaps.1) + column));
+                }
+                expected.push((sum, magnitude));
+            }
+        }
+        expected
+    }
+
+    /// The product, computed by an arm: the output's bytes, gaps included.
+    fn run(&self, backend: &CpuBackend) -> Floats {
+        let case = &self.case;
+        let output = Floats::of_bytes(case, case.output_type, &self.before);
+        let [first, codes, map] = &self.scales;
+        let scales = match case.double {
+            false => Scales::Plain { absmax: first.ptr().cast() },
+            true => Scales::Double {
+                codes: codes.ptr(),
+                map: map.ptr().cast(),
+                nested_absmax: first.ptr().cast(),
+                nested_shift: 8,
+                offset: self.offset,
+            },
+        };
+        let job = GemmJob {
+            m: case.m as u64,
+            n: case.n as u64,
+            k: case.k as u64,
+            input: self.input.ptr(),
+            input_type: case.input_type,
+            input_stride: (case.depth() + case.gaps.0) as i64,
+            weight: WeightRef {
+                codes: self.codes.ptr(),
+                codebook: *case.quant_type.codebook(),
+                block_size: case.block_size,
+                scales,
+            },
+            bias: self.bias.as_ref().map_or(std::ptr::null(), |b| b.ptr().cast_const()),
+            bias_type: case.bias_type.unwrap_or(FloatType::F32),
+            output: output.ptr(),
+            output_type: case.output_type,
+            output_stride: (case.width() + case.gaps.1) as i64,
+            accumulate: case.accumulate,
+            transpose: case.transpose,
+            exact: case.exact,
+        };
+        // SAFETY: the buffers have the sizes that the job implies.
+        unsafe { backend.gemm(&job) }.unwrap();
+        output
+    }
+
+    /// The relative error of one product that the arm may make, beyond rounding each sum in `f32`.
+    fn weight_error(&self, isa: Isa) -> f64 {
+        let case = &self.case;
+        // Decoding rounds once, with several input rows; products are added with one rounding.
+        let f32_error = 2f64.powi(-24);
+        if case.exact || case.m == 1 || isa < Isa::Avx512Bf16 {
+            return f32_error;
+        }
+        match case.input_type {
+            FloatType::F32 => f32_error,
+            // Weight and input in two bf16 terms each, without the product of the smaller ones.
+            FloatType::F16 => 2f64.powi(-15),
+            FloatType::Bf16 => 2f64.powi(-8) + f32_error,
+        }
+    }
+
+    fn check(&self, isa: Isa, output: &Floats) {
+        let (case, width) = (&self.case, self.case.width());
+        let stride = width + case.gaps.1;
+        let before = Floats::of_bytes(case, case.output_type, &self.before);
+        // The most additions on the way of a term to its sum: within a register, over registers,
+        // over segments; then bias and former output.
+        let additions = 512.0 + (case.depth() as f64 / 256.0) + 16.0;
+        let relative = additions * 2f64.powi(-24) + self.weight_error(isa);
+        let (mut error_squares, mut magnitudes) = (0.0, 0.0);
+        for at in 0..case.m * stride {
+            let (row, column) = (at / stride, at % stride);
+            if column >= width {
+                assert_eq!(
+                    output.get(at).to_bits(),
+                    before.get(at).to_bits(),
+                    "{case:?} on {isa}: wrote between rows"
+                );
+                continue;
+            }
+            let (expected, magnitude) = self.expected[row * width + column];
+            let error = (output.get(at) - expected).abs();
+            let limit = magnitude * relative + expected.abs() * unit(case.output_type) + 1e-7;
+            assert!(
+                error <= limit,
+                "{case:?} on {isa} at [{row}, {column}]: {} for {expected}",
+                output.get(at)
+            );
+            (error_squares, magnitudes) = (error_squares + error * error, magnitudes + magnitude * magnitude);
+        }
+        if case.output_type == FloatType::F32 && self.weight_error(isa) < 2f64.powi(-23) && magnitudes > 0.0 {
+            let rms = (error_squares / magnitudes).sqrt();
+            assert!(rms <= 1e-7, "{case:?} on {isa}: error {rms:e} of the terms' magnitude");
+        }
+    }
+}
+
+fn backends(isa: Isa) -> Vec<CpuBackend> {
+    let new =
+        |threads| CpuBackend::new(CpuConfig { threads, isa_max: Some(isa), parallel_for: None }).unwrap();
+    [1, 2, 3].map(new).into()
+}
+
+/// Checks the cases on all arms of this machine, newest first.
+fn check_all(cases: impl Iterator<Item = Case>, random: &mut Random) {
+    let isas: Vec<Isa> = Isa::ALL.iter().rev().copied().filter(|isa| isa.is_supported()).collect();
+    let arms: Vec<Vec<CpuBackend>> = isas.iter().map(|isa| backends(*isa)).collect();
+    for case in cases {
+        let problem = Problem::new(case, random);
+        for (isa, backends) in isas.iter().zip(&arms) {
+            let output = problem.run(&backends[0]);
+            problem.check(*isa, &output);
+            for other in &backends[1..] {
+                let same = problem.run(other).bytes() == output.bytes();
+                assert!(same, "{case:?} on {isa}: {} threads change the result", other.threads());
+            }
+        }
+    }
+}
+
+#[test]
+fn random_products() {
+    let mut random = Random::new(1);
+    let mut choices = Random::new(2);
+    check_all((0..400).map(|_| Case::random(&mut choices)), &mut random);
+}
+
+/// A plain case to vary.
+fn plain(m: usize, n: usize, k: usize) -> Case {
+    Case {
+        m,
+        n,
+        k,
+        block_size: BlockSize::DEFAULT,
+        quant_type: QuantType::Nf4,
+        double: false,
+        input_type: FloatType::F32,
+        bias_type: None,
+        output_type: FloatType::F32,
+        gaps: (0, 0),
+        accumulate: false,
+        transpose: false,
+        exact: false,
+        edge: Edge::End,
+        shift: 0,
+    }
+}
+
+#[test]
+fn empty_sides() {
+    let shapes = [(0, 5, 64), (3, 0, 64), (3, 5, 0), (0, 0, 0), (600, 1, 0), (1, 7, 0)];
+    let both = [false, true].into_iter().flat_map(|t| shapes.map(|s| (t, s)));
+    let cases = both.flat_map(|(transpose, (m, n, k))| {
+        let case = Case { transpose, ..plain(m, n, k) };
+        [case, Case { bias_type: Some(FloatType::F16), accumulate: true, ..case }]
+    });
+    check_all(cases, &mut Random::new(3));
+}
+
+#[test]
+fn more_rows_than_fit_at_once() {
+    let shape = |input_type, transpose| Case { input_type, transpose, gaps: (1, 2), ..plain(1100, 24, 96) };
+    let cases = DTYPES.into_iter().flat_map(|t| [shape(t, false), shape(t, true)]);
+    check_all(cases, &mut Random::new(4));
+}
+
+#[test]
+fn every_block_size_against_every_kind_of_row() {
+    let sizes = BlockSize::ALL.into_iter();
+    let cases = sizes.flat_map(|block_size| {
+        // Whole blocks; straddling by 64, 32, 8 and 1.
+        [4096, 4096 + 64, 4096 + 32, 4096 + 8, 4096 + 1].into_iter().flat_map(move |k| {
+            [(1, false, 7), (2, true, 9), (5, false, 3)].map(|(m, double, n)| Case {
+                block_size,
+                double,
+                input_type: DTYPES[m % 3],
+                ..plain(m, n, k)
+            })
+        })
+    });
+    check_all(cases, &mut Random::new(5));
+}
