@@ -148,8 +148,11 @@ fn every_truncation_of_a_real_file_is_refused() {
     }
 }
 
+/// Name, dtype, shape and place.
+type Described = (String, String, Vec<u64>, std::ops::Range<u64>);
+
 /// The library's view of an image, in our terms.
-fn theirs(bytes: &[u8]) -> Option<Vec<(String, String, Vec<u64>, std::ops::Range<u64>)>> {
+fn theirs(bytes: &[u8]) -> Option<Vec<Described>> {
     let (n, metadata) = safetensors::SafeTensors::read_metadata(bytes).ok()?;
     let start = 8 + n as u64;
     Some(

@@ -33,7 +33,7 @@ fn a_large_tensor_does_not_fill_memory() {
         name,
         dtype: DType::Bf16,
         shape: Shape::new(&[rows, columns]).unwrap(),
-        bytes: (0..source_bytes).map(|i| (i * 2654435761 >> 7) as u8 & 0x3f).collect(),
+        bytes: (0..source_bytes).map(|i| ((i * 2654435761) >> 7) as u8 & 0x3f).collect(),
     };
     write_checkpoint(&source, &["keep", "straight", "turned"].map(tensor), false);
     let context = fourbit::Context::cpu(CpuConfig { threads: 2, ..CpuConfig::default() }).unwrap();
