@@ -94,7 +94,7 @@ impl Random {
 
     /// Roughly normal, standard deviation 1.
     pub fn normal(&mut self) -> f32 {
-        ((0..12).map(|_| self.unit()).sum::<f32>() - 6.0) as f32
+        (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 
     pub fn normals(&mut self, count: usize, scale: f32) -> Vec<f32> {
