@@ -2,6 +2,7 @@
 
 mod dequantize;
 mod quantize;
+mod search;
 
 pub(crate) use dequantize::dequantize;
 pub(crate) use quantize::quantize;
