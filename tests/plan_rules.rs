@@ -475,7 +475,8 @@ fn damaged_plans_are_refused() {
         change(&mut value);
         Plan::from_json(&value.to_string()).unwrap_err().to_string()
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Change, &str); 8] = [
         (&|v| v["tensors"][1]["name"] = v["tensors"][0]["name"].clone(), "twice"),
         (&|v| v["tensors"][1]["dtype"] = json!("I8"), "only F32, F16 and BF16"),
         (&|v| v["tensors"][1]["shape"] = json!([1, 1, 1, 1, 1, 1, 1, 1, 1]), "rank 9"),
@@ -490,4 +491,53 @@ fn damaged_plans_are_refused() {
         assert!(error.starts_with("plan: ") && error.contains(words), "{error}");
     }
     assert!(Plan::from_json("{").is_err());
+}
+
+mod any_input {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just(String::new()),
+            Just("weight".to_owned()),
+            Just("model".to_owned()),
+            Just("experts".to_owned()),
+            Just("lm_head".to_owned()),
+            Just("q_proj".to_owned()),
+            "[0-9]{1,3}",
+            "[a-z_]{1,6}",
+            "\\PC{0,3}",
+        ];
+        prop::collection::vec(part, 0..7).prop_map(|parts| parts.join("."))
+    }
+
+    fn model_type() -> impl Strategy<Value = String> {
+        let known = ["llama", "mixtral", "gpt2", "t5", "bert", "fuyu", "zamba", "llava", "dinov2", "nobody"];
+        prop::sample::select(known.map(str::to_owned).to_vec())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        /// Whatever the names: an error or a plan with an entry per tensor, never a panic.
+        #[test]
+        fn names_of_any_kind(
+            names in prop::collection::vec((name(), prop::collection::vec(0u64..70, 0..4)), 0..30),
+            skip in prop::option::of(prop::collection::vec(name(), 0..4)),
+            include in prop::collection::vec(name(), 0..2),
+            model_type in model_type(),
+            class in "Llama(Model|ForCausalLM|ForSequenceClassification)",
+            profile in prop::sample::select(vec![Profile::Portable, Profile::V5, Profile::V4, Profile::V441]),
+            experts in prop::sample::select(vec![Experts::Auto, Experts::SixteenBit, Experts::FourBit]),
+        ) {
+            let config = json!({"model_type": model_type, "architectures": [class]});
+            let tensors: Vec<_> = names.iter().map(|(n, s)| tensor(&format!("{n}.weight"), s)).collect();
+            let options = PlanOptions { profile, skip, include, experts, ..PlanOptions::default() };
+            if let Ok(plan) = Plan::new(&config, &tensors, &options) {
+                prop_assert_eq!(plan.entries.len(), tensors.len());
+                prop_assert!(profile != Profile::Portable || plan.skip_modules.is_some());
+            }
+        }
+    }
 }
