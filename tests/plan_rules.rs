@@ -518,7 +518,7 @@ mod any_input {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Whatever the names: an error or a plan with an entry per tensor, never a panic.
         #[test]
