@@ -5,15 +5,18 @@
 //! both halves of a vector; shifting one half by 0 (then 8) bits and the other by 4 (12) yields the
 //! 64 weights in two vectors.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::split::terms;
-use crate::backend::WeightRef;
 use crate::backend::cpu::avx512::decode_rows;
 use crate::backend::cpu::gemm::kernels::*;
+use crate::backend::{Scales, WeightRef};
 
 /// Elements of two tiles, decoded together.
 const GROUP: usize = 64;
+/// How far ahead in a weight row codes are fetched, in bytes.
+const AHEAD: usize = 256;
 /// Elements of a strip.
 const DEPTH: usize = TILE_STEPS * TILE_DEPTH;
 
@@ -22,26 +25,40 @@ const DEPTH: usize = TILE_STEPS * TILE_DEPTH;
 /// # Safety
 /// The panel is as its fields say; AVX-512 F, BW, VL, DQ, BF16.
 pub(crate) unsafe fn decode(panel: &PanelDecode<'_>) {
-    macro_rules! by_terms {
-        ($function:ident $(, $order:literal)?) => {
-            match panel.terms {
-                1 => $function::<1 $(, $order)?>(panel),
-                _ => $function::<2 $(, $order)?>(panel),
-            }
-        };
-    }
     // SAFETY: passed on.
     unsafe {
-        match (panel.job.transpose, panel.order) {
-            (false, TileOrder::By64) => by_terms!(rows, true),
-            (false, TileOrder::By32) => by_terms!(rows, false),
-            (false, TileOrder::Natural) => by_terms!(natural_rows),
-            (true, TileOrder::By64) => by_terms!(interleaved_rows, true),
-            (true, TileOrder::By32) => by_terms!(interleaved_rows, false),
-            (true, TileOrder::Natural) => by_terms!(natural_interleaved_rows),
+        match panel.terms {
+            1 => decode_terms::<1>(panel),
+            _ => decode_terms::<2>(panel),
         }
     }
 }
+
+/// # Safety
+/// As [`decode`].
+unsafe fn decode_terms<const TERMS: usize>(panel: &PanelDecode<'_>) {
+    let job = panel.job;
+    let whole_blocks = job.k.is_multiple_of(job.weight.block_size.get() as u64);
+    // SAFETY: passed on.
+    unsafe {
+        match (job.transpose, panel.order, job.weight.scales) {
+            (false, TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => {
+                even_rows::<TERMS>(panel, absmax)
+            }
+            (false, TileOrder::By64, _) => rows::<TERMS, BY64>(panel),
+            (false, TileOrder::By32, _) => rows::<TERMS, BY32>(panel),
+            (false, TileOrder::Natural, _) => natural_rows::<TERMS>(panel),
+            (true, TileOrder::By64, _) => interleaved_rows::<TERMS, BY64>(panel),
+            (true, TileOrder::By32, _) => interleaved_rows::<TERMS, BY32>(panel),
+            (true, TileOrder::Natural, _) => natural_interleaved_rows::<TERMS>(panel),
+        }
+    }
+}
+
+/// One scale per 64 elements.
+const BY64: u8 = 0;
+/// One scale per 32 elements.
+const BY32: u8 = 1;
 
 /// Where tile row `row` (of pairs, in a right operand) of a term begins, in the tiles of step 0.
 fn tile_row(panel: &PanelDecode<'_>, tile: usize, term: usize, row: usize) -> *mut u8 {
@@ -53,22 +70,67 @@ fn tile_row(panel: &PanelDecode<'_>, tile: usize, term: usize, row: usize) -> *m
 /// # Safety
 /// As [`decode`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-unsafe fn rows<const TERMS: usize, const BY64: bool>(panel: &PanelDecode<'_>) {
+unsafe fn rows<const TERMS: usize, const SCALES: u8>(panel: &PanelDecode<'_>) {
     let (weight, k) = (&panel.job.weight, panel.job.k as usize);
     let tables = Tables::new(weight);
-    for column in 0..panel.columns {
-        let first = (panel.column + column) * k + panel.start;
-        let (tile, row) = (column / TILE_WIDTH, column % TILE_WIDTH);
+    for tile in 0..panel.columns.div_ceil(TILE_WIDTH) {
+        let column = tile * TILE_WIDTH;
+        let rows = TILE_WIDTH.min(panel.columns - column);
         for offset in (0..panel.count).step_by(GROUP) {
             let count = GROUP.min(panel.count - offset);
-            // SAFETY: the elements exist; the tiles lie inside the strip.
-            unsafe {
-                let weights = tables.decode::<TERMS, BY64>(first + offset, count);
-                for (term, words) in weights.iter().enumerate() {
-                    let out = tile_row(panel, tile, term, row).add(offset / TILE_DEPTH * TILE_BYTES);
-                    _mm512_storeu_si512(out.cast(), words[0]);
-                    _mm512_storeu_si512(out.add(TILE_BYTES).cast(), words[1]);
+            let mut first = (panel.column + column) * k + panel.start + offset;
+            let mut out = tile_row(panel, tile, 0, 0).wrapping_add(offset / TILE_DEPTH * TILE_BYTES);
+            for _ in 0..rows {
+                // SAFETY: the elements exist; the tiles lie inside the strips.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(weight.codes.wrapping_add(first / 2 + AHEAD).cast());
+                    let weights = tables.decode::<TERMS, SCALES>(first, count);
+                    for (term, words) in weights.iter().enumerate() {
+                        let out = out.add(term * STRIP_BYTES);
+                        _mm512_storeu_si512(out.cast(), words[0]);
+                        _mm512_storeu_si512(out.add(TILE_BYTES).cast(), words[1]);
+                    }
                 }
+                (first, out) = (first + k, out.wrapping_add(64));
+            }
+        }
+    }
+}
+
+/// [`rows`] where every row has the same number of blocks, so that codes and scales advance evenly
+/// from row to row.
+///
+/// # Safety
+/// As [`decode`]; the row length is a multiple of the block size and of 64; the scales are plain.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn even_rows<const TERMS: usize>(panel: &PanelDecode<'_>, absmax: *const f32) {
+    let (weight, k) = (&panel.job.weight, panel.job.k as usize);
+    let tables = Tables::new(weight);
+    let shift = weight.block_size.shift();
+    for tile in 0..panel.columns.div_ceil(TILE_WIDTH) {
+        let column = tile * TILE_WIDTH;
+        let rows = TILE_WIDTH.min(panel.columns - column);
+        for offset in (0..panel.count).step_by(GROUP) {
+            let first = (panel.column + column) * k + panel.start + offset;
+            let mut codes = weight.codes.wrapping_add(first / 2);
+            let mut scale = absmax.wrapping_add(first >> shift);
+            let mut out = tile_row(panel, tile, 0, 0).wrapping_add(offset / TILE_DEPTH * TILE_BYTES);
+            for _ in 0..rows {
+                // SAFETY: the elements exist; the tiles lie inside the strips.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(AHEAD).cast());
+                    let indices = tables.indices(twice(codes));
+                    let scaled = _mm512_mul_ps(tables.codebook, _mm512_set1_ps(*scale));
+                    for (term, table) in terms::<TERMS>(scaled, scaled).iter().enumerate() {
+                        let out = out.add(term * STRIP_BYTES);
+                        _mm512_storeu_si512(out.cast(), _mm512_permutexvar_epi16(indices[0], *table));
+                        let second = _mm512_permutexvar_epi16(indices[1], *table);
+                        _mm512_storeu_si512(out.add(TILE_BYTES).cast(), second);
+                    }
+                }
+                codes = codes.wrapping_add(k / 2);
+                scale = scale.wrapping_add(k >> shift);
+                out = out.wrapping_add(64);
             }
         }
     }
@@ -79,7 +141,7 @@ unsafe fn rows<const TERMS: usize, const BY64: bool>(panel: &PanelDecode<'_>) {
 /// # Safety
 /// As [`decode`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDecode<'_>) {
+unsafe fn interleaved_rows<const TERMS: usize, const SCALES: u8>(panel: &PanelDecode<'_>) {
     let (weight, k) = (&panel.job.weight, panel.job.k as usize);
     let tables = Tables::new(weight);
     for pair in 0..panel.count.next_multiple_of(GROUP) / 2 {
@@ -89,14 +151,15 @@ unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDe
             if row < panel.count {
                 let first = (panel.start + row) * k + panel.column;
                 // SAFETY: the elements exist.
-                *weights = unsafe { tables.decode::<TERMS, BY64>(first, panel.columns) };
+                *weights = unsafe { tables.decode::<TERMS, SCALES>(first, panel.columns) };
             }
         }
         let step = pair / TILE_WIDTH * TILE_BYTES;
         for term in 0..TERMS {
             for half in 0..2 {
                 let (even, odd) = (weights[0][term][half], weights[1][term][half]);
-                let tile = |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
+                let tile =
+                    |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
                 // SAFETY: the tiles lie inside the strip.
                 unsafe {
                     _mm512_storeu_si512(tile(0).cast(), _mm512_unpacklo_epi16(even, odd));
@@ -111,68 +174,94 @@ unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDe
 struct Tables<'a> {
     weight: &'a WeightRef,
     codebook: __m512,
+    /// By how much the words are shifted for the first and the second tile.
+    shifts: [__m512i; 2],
 }
 
 impl<'a> Tables<'a> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
     fn new(weight: &'a WeightRef) -> Self {
+        let shift = _mm512_maskz_mov_epi16(0xffff_0000, _mm512_set1_epi16(4));
+        let shifts = [shift, _mm512_add_epi16(shift, _mm512_set1_epi16(8))];
         // SAFETY: 16 values.
-        Tables { weight, codebook: unsafe { _mm512_loadu_ps(weight.codebook.as_ptr()) } }
+        Tables { weight, codebook: unsafe { _mm512_loadu_ps(weight.codebook.as_ptr()) }, shifts }
     }
 
-    /// The elements `first..first + 64`, of which `count` exist (a multiple of 32; all if `BY64`),
-    /// by term and tile.
-    ///
-    /// # Safety
-    /// The elements exist; `first` is a multiple of 64 if `BY64`, else of 32.
+    /// 32 bytes, given twice, shifted for both tiles.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn decode<const TERMS: usize, const BY64: bool>(
+    fn indices(&self, codes: __m512i) -> [__m512i; 2] {
+        [_mm512_srlv_epi16(codes, self.shifts[0]), _mm512_srlv_epi16(codes, self.shifts[1])]
+    }
+
+    /// The elements `first..first + 64`, of which `count` exist (a multiple of 32; all but for
+    /// [`BY32`]), by term and tile.
+    ///
+    /// # Safety
+    /// The elements exist; `first` is a multiple of 64, or of 32 for [`BY32`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn decode<const TERMS: usize, const SCALES: u8>(
         &self,
         first: usize,
         count: usize,
     ) -> [[__m512i; 2]; TERMS] {
         let weight = self.weight;
-        let shift = weight.block_size.shift();
-        let low_half = _mm512_set1_epi16(4);
-        let shifts = _mm512_mask_mov_epi16(low_half, 0xffff, _mm512_setzero_si512());
-        let mut decoded = [[_mm512_setzero_si512(); 2]; TERMS];
+        let block = first >> weight.block_size.shift();
+        let source = weight.codes.wrapping_add(first / 2);
         // SAFETY: the caller's contract.
-        unsafe {
-            let source = weight.codes.add(first / 2);
-            _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(DEPTH / 2).cast());
-            let tables;
-            let mut indices;
-            if BY64 {
-                let codes = _mm512_broadcast_i64x4(_mm256_loadu_si256(source.cast()));
-                let values = _mm512_mul_ps(self.codebook, _mm512_set1_ps(weight.scales.get(first >> shift)));
-                tables = terms::<TERMS>(values, values);
-                indices = [_mm512_srlv_epi16(codes, shifts), _mm512_setzero_si512()];
-                indices[1] = _mm512_srlv_epi16(codes, _mm512_add_epi16(shifts, _mm512_set1_epi16(8)));
-            } else {
-                let bytes = if count > 32 { !0 } else { 0xffff };
-                let codes = _mm512_broadcast_i64x4(_mm256_maskz_loadu_epi8(bytes, source.cast()));
-                let low = _mm512_set1_ps(weight.scales.get(first >> shift));
-                let high = if count > 32 { weight.scales.get((first + 32) >> shift) } else { 0.0 };
-                let high = _mm512_set1_ps(high);
-                tables = terms::<TERMS>(_mm512_mul_ps(self.codebook, low), _mm512_mul_ps(self.codebook, high));
-                // The second 32 weights, in words 8 to 15 of each half, use the upper table.
-                let upper = _mm512_maskz_mov_epi16(0xff00_ff00, _mm512_set1_epi16(16));
-                indices = [_mm512_srlv_epi16(codes, shifts), _mm512_setzero_si512()];
-                indices[1] = _mm512_srlv_epi16(codes, _mm512_add_epi16(shifts, _mm512_set1_epi16(8)));
-                for index in &mut indices {
-                    // upper | (index & 15)
-                    *index = _mm512_ternarylogic_epi32::<0xf8>(upper, *index, _mm512_set1_epi16(15));
+        let (codes, low, high) = unsafe {
+            match (SCALES, weight.scales) {
+                (BY32, scales) => {
+                    let bytes = if count > 32 { !0 } else { 0xffff };
+                    let codes = _mm256_maskz_loadu_epi8(bytes, source.cast());
+                    let next = (first + 32) >> weight.block_size.shift();
+                    let high = if count > 32 { scales.get(next) } else { 0.0 };
+                    let low = _mm512_mul_ps(self.codebook, _mm512_set1_ps(scales.get(block)));
+                    let high = _mm512_mul_ps(self.codebook, _mm512_set1_ps(high));
+                    (_mm512_broadcast_i64x4(codes), low, high)
+                }
+                (_, scales) => {
+                    let scaled = _mm512_mul_ps(self.codebook, _mm512_set1_ps(scales.get(block)));
+                    (twice(source), scaled, scaled)
                 }
             }
-            for (decoded, table) in decoded.iter_mut().zip(&tables) {
-                decoded[0] = _mm512_permutexvar_epi16(indices[0], *table);
-                decoded[1] = _mm512_permutexvar_epi16(indices[1], *table);
+        };
+        let mut indices =
+            [_mm512_srlv_epi16(codes, self.shifts[0]), _mm512_srlv_epi16(codes, self.shifts[1])];
+        if SCALES == BY32 {
+            // The second 32 weights, in words 8 to 15 of each half, use the upper table.
+            let upper = _mm512_maskz_mov_epi16(0xff00_ff00, _mm512_set1_epi16(16));
+            for index in &mut indices {
+                // upper | (index & 15)
+                *index = _mm512_ternarylogic_epi32::<0xf8>(upper, *index, _mm512_set1_epi16(15));
             }
+        }
+        let mut decoded = [[_mm512_setzero_si512(); 2]; TERMS];
+        for (decoded, table) in decoded.iter_mut().zip(&terms::<TERMS>(low, high)) {
+            decoded[0] = _mm512_permutexvar_epi16(indices[0], *table);
+            decoded[1] = _mm512_permutexvar_epi16(indices[1], *table);
         }
         decoded
     }
+}
+
+/// 32 bytes in both halves of a vector.
+///
+/// # Safety
+/// The bytes exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn twice(source: *const u8) -> __m512i {
+    let codes;
+    // The intrinsic becomes a load and an insertion, which competes with `vpermw` for its port.
+    // SAFETY: reads 32 bytes.
+    unsafe {
+        asm!("vbroadcasti64x4 {}, [{}]", out(zmm_reg) codes, in(reg) source,
+             options(pure, readonly, nostack, preserves_flags));
+    }
+    codes
 }
 
 /// Left operands in their own order, from anywhere in the stream.

@@ -51,10 +51,7 @@ class checkpoint : public detail::handle<fourbit_checkpoint, fourbit_checkpoint_
     /// The index of the entry of that name, if there is one.
     std::optional<std::size_t> find(const std::string& name) const {
         std::size_t index = 0;
-        const fourbit_status status = fourbit_checkpoint_find(c(), name.c_str(), &index);
-        if (status == FOURBIT_STATUS_NOT_FOUND) { return std::nullopt; }
-        check(status);
-        return index;
+        return detail::found(fourbit_checkpoint_find(c(), name.c_str(), &index), index);
     }
 
     /// A plain tensor's mapped bytes, read-only; valid as long as the checkpoint.

@@ -6,9 +6,11 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fourbit {
 
@@ -84,6 +86,34 @@ template <class Write> std::string text(Write&& write) {
     out.resize(length);
     return out;
 }
+
+/// What a search found, if it did; throws if it failed otherwise.
+inline std::optional<std::size_t> found(fourbit_status status, std::size_t index) {
+    if (status == FOURBIT_STATUS_NOT_FOUND) { return std::nullopt; }
+    check(status);
+    return index;
+}
+
+/// Strings as C takes them, as long as the strings live. NULL if there is no list, which is not the
+/// same as an empty one.
+class c_strings {
+  public:
+    explicit c_strings(const std::optional<std::vector<std::string>>& strings)
+        : size_(strings ? strings->size() : 0) {
+        if (!strings) { return; }
+        for (const std::string& string : *strings) { pointers_.push_back(string.c_str()); }
+        pointers_.push_back(nullptr);
+    }
+
+    const char* const* data() const noexcept {
+        return pointers_.empty() ? nullptr : pointers_.data();
+    }
+    std::size_t size() const noexcept { return size_; }
+
+  private:
+    std::vector<const char*> pointers_;
+    std::size_t size_;
+};
 
 } // namespace detail
 } // namespace fourbit
