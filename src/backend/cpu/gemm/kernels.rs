@@ -220,6 +220,8 @@ pub(crate) struct PanelDecode<'a> {
     pub(crate) terms: usize,
     /// The first tile of the first strip.
     pub(crate) out: *mut u8,
+    /// How many elements further on codes and scales should be fetched for later.
+    pub(crate) ahead: usize,
 }
 
 /// Where the sums of a product are.
