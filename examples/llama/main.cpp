@@ -73,7 +73,7 @@ void perplexity(const Options& options, Model& model, const Tokenizer& tokenizer
     const std::size_t most = model.config().max_position;
     const std::size_t context = options.context != 0 ? options.context : std::min<std::size_t>(most, 1024);
     const std::size_t stride = options.stride != 0 ? options.stride : std::max<std::size_t>(context / 2, 1);
-    const Perplexity result = measure_perplexity(model, with_bos(tokenizer, text.str()), context, stride);
+    const Perplexity result = measure_perplexity(model, tokenizer.encode(text.str()), context, stride);
     std::cout << (options.json ? perplexity_json(result, options) : perplexity_words(result)) << '\n';
 }
 

@@ -50,8 +50,8 @@ class checkpoint : public detail::handle<fourbit_checkpoint, fourbit_checkpoint_
 
     /// The index of the entry of that name, if there is one.
     std::optional<std::size_t> find(const std::string& name) const {
-        std::size_t index = 0;
-        return detail::found(fourbit_checkpoint_find(c(), name.c_str(), &index), index);
+        return detail::found(
+            [&](std::size_t* index) { return fourbit_checkpoint_find(c(), name.c_str(), index); });
     }
 
     /// A plain tensor's mapped bytes, read-only; valid as long as the checkpoint.

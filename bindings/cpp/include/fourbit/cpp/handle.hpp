@@ -87,8 +87,10 @@ template <class Write> std::string text(Write&& write) {
     return out;
 }
 
-/// What a search found, if it did; throws if it failed otherwise.
-inline std::optional<std::size_t> found(fourbit_status status, std::size_t index) {
+/// What a search found, if it did: `find(&index)`. Throws if it failed otherwise.
+template <class Find> std::optional<std::size_t> found(Find&& find) {
+    std::size_t index = 0;
+    const fourbit_status status = find(&index);
     if (status == FOURBIT_STATUS_NOT_FOUND) { return std::nullopt; }
     check(status);
     return index;
