@@ -1,7 +1,7 @@
 //! Element types: the three float types that weights and activations come in, and every type a
 //! safetensors file may hold.
 
-use crate::error::{Result, err};
+use crate::error::{Error, Result, err};
 
 /// A 16- or 32-bit float type: what is quantized, dequantized to, and multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +98,11 @@ impl DType {
         Self::ALL.iter().find(|(_, n, _)| *n == name).map(|(d, _, _)| *d)
     }
 
+    /// The names of all types.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|(_, name, _)| *name)
+    }
+
     /// The float type that can be quantized, if it is one.
     pub fn float(self) -> Option<FloatType> {
         match self {
@@ -116,6 +121,41 @@ impl From<FloatType> for DType {
             FloatType::F16 => DType::F16,
             FloatType::Bf16 => DType::Bf16,
         }
+    }
+}
+
+impl From<DType> for safetensors::Dtype {
+    fn from(dtype: DType) -> Self {
+        use safetensors::Dtype as S;
+        match dtype {
+            DType::F64 => S::F64,
+            DType::F32 => S::F32,
+            DType::F16 => S::F16,
+            DType::Bf16 => S::BF16,
+            DType::F8E4m3 => S::F8_E4M3,
+            DType::F8E5m2 => S::F8_E5M2,
+            DType::I64 => S::I64,
+            DType::I32 => S::I32,
+            DType::I16 => S::I16,
+            DType::I8 => S::I8,
+            DType::U64 => S::U64,
+            DType::U32 => S::U32,
+            DType::U16 => S::U16,
+            DType::U8 => S::U8,
+            DType::Bool => S::BOOL,
+        }
+    }
+}
+
+impl TryFrom<safetensors::Dtype> for DType {
+    type Error = Error;
+
+    fn try_from(dtype: safetensors::Dtype) -> Result<Self> {
+        Self::ALL
+            .iter()
+            .map(|(ours, _, _)| *ours)
+            .find(|ours| safetensors::Dtype::from(*ours) == dtype)
+            .ok_or_else(|| err!(DtypeUnsupported, "dtype {dtype:?} is not known here"))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Parallel loops: every index once, panics, nesting, several callers, the caller's own loop.
 
+#[path = "common/float_env.rs"]
+mod float_env;
+
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -139,26 +142,14 @@ fn the_callers_loop_is_used() {
 }
 
 /// Flush-to-zero and a rounding mode of the caller change nothing, and are there again afterwards.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn tasks_see_the_default_floating_point_environment() {
-    let mxcsr = |value: u32| {
-        // SAFETY: valid control values; restored below.
-        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value) };
-    };
-    let read = || {
-        let mut value = 0u32;
-        // SAFETY: stores into a local.
-        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value) };
-        value & !0x3f
-    };
-    const FLUSH_AND_ROUND_UP: u32 = 0x1f80 | 0x8040 | 0x4000;
     for threads in [1, 2] {
         let runner = Runner::new(threads, None).unwrap();
-        mxcsr(FLUSH_AND_ROUND_UP);
-        runner.run(8, &|_| assert_eq!(read(), 0x1f80));
-        let after = read();
-        mxcsr(0x1f80);
-        assert_eq!(after, FLUSH_AND_ROUND_UP & !0x3f);
+        float_env::set(float_env::FLUSH_AND_ROUND_UP);
+        runner.run(8, &|_| assert_eq!(float_env::get(), float_env::DEFAULT));
+        let after = float_env::get();
+        float_env::set(float_env::DEFAULT);
+        assert_eq!(after, float_env::FLUSH_AND_ROUND_UP);
     }
 }

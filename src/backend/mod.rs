@@ -73,6 +73,29 @@ pub struct WeightRef {
     pub scales: Scales,
 }
 
+impl WeightRef {
+    /// The weight from element `start` on, which must begin a nested block (or a block, if the
+    /// scales are plain).
+    pub fn from_element(&self, start: u64) -> Self {
+        let block = start as usize >> self.block_size.shift();
+        debug_assert_eq!(start as usize, block << self.block_size.shift());
+        let scales = match self.scales {
+            Scales::Plain { absmax } => Scales::Plain { absmax: absmax.wrapping_add(block) },
+            Scales::Double { codes, map, nested_absmax, nested_shift, offset } => {
+                debug_assert_eq!(block & ((1 << nested_shift) - 1), 0);
+                Scales::Double {
+                    codes: codes.wrapping_add(block),
+                    map,
+                    nested_absmax: nested_absmax.wrapping_add(block >> nested_shift),
+                    nested_shift,
+                    offset,
+                }
+            }
+        };
+        WeightRef { codes: self.codes.wrapping_add(start as usize / 2), scales, ..*self }
+    }
+}
+
 /// Decode a run of elements: `output[i] = codebook[nibble] * scale`, one rounding in `f32`, then
 /// one round-to-nearest-even to `output_type`.
 #[derive(Clone, Copy, Debug)]

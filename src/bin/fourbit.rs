@@ -1,2 +1,8 @@
-//! The `fourbit` command.
-fn main() {}
+//! The `fourbit` command: quantize, plan, inspect, verify and dequantize checkpoints.
+
+#[path = "../cli/mod.rs"]
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

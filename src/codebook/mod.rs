@@ -5,7 +5,7 @@ mod dynamic;
 mod nearest;
 mod tables;
 
-pub use dynamic::{DYNAMIC_MAP, dynamic_code};
+pub use dynamic::{DYNAMIC_MAP, dynamic_absmax, dynamic_codes};
 pub use nearest::{Decision, Rule};
 pub use tables::{FP4, NF4};
 

@@ -1,5 +1,7 @@
 //! What a plan is made from and what it says.
 
+use std::collections::HashMap;
+
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
 use crate::shape::Shape;
@@ -15,15 +17,18 @@ pub enum Profile {
     V5,
     /// transformers 4.57.
     V4,
+    /// transformers 4.41, which differs from 4.57 in a handful of architectures.
+    V441,
 }
 
 impl Profile {
-    /// `portable`, `v5` or `v4`.
+    /// `portable`, `v5`, `v4` or `v4.41`.
     pub const fn name(self) -> &'static str {
         match self {
             Profile::Portable => "portable",
             Profile::V5 => "v5",
             Profile::V4 => "v4",
+            Profile::V441 => "v4.41",
         }
     }
 
@@ -33,7 +38,8 @@ impl Profile {
             "portable" => Ok(Profile::Portable),
             "v5" => Ok(Profile::V5),
             "v4" => Ok(Profile::V4),
-            other => Err(err!(InvalidArgument, "profile \"{other}\": expected portable, v4 or v5")),
+            "v4.41" => Ok(Profile::V441),
+            other => Err(err!(InvalidArgument, "profile \"{other}\": expected portable, v5, v4 or v4.41")),
         }
     }
 }
@@ -55,10 +61,19 @@ impl Mode {
             Mode::Generic => "generic",
         }
     }
+
+    /// Reads a mode's name.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "table" => Ok(Mode::Table),
+            "generic" => Ok(Mode::Generic),
+            other => Err(err!(InvalidArgument, "mode \"{other}\": expected table or generic")),
+        }
+    }
 }
 
 /// A tensor as the checkpoint's header describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTensor {
     /// The full name, such as `model.layers.0.mlp.up_proj.weight`.
     pub name: String,
@@ -86,7 +101,7 @@ pub enum Action {
 }
 
 /// One tensor's fate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanEntry {
     /// The tensor.
     pub source: SourceTensor,
@@ -100,9 +115,16 @@ pub struct PlanEntry {
     pub bytes_after: u64,
 }
 
+impl PlanEntry {
+    /// Whether the tensor becomes 4-bit.
+    pub fn is_converted(&self) -> bool {
+        matches!(self.action, Action::Quantize { .. })
+    }
+}
+
 /// Every tensor's fate, in the order of the checkpoint, and the skip list that makes other readers
 /// decide alike.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// `model_type` of config.json.
     pub model_type: Option<String>,
@@ -110,11 +132,15 @@ pub struct Plan {
     pub profile: Profile,
     /// How the architecture was known.
     pub mode: Mode,
+    /// The type to which float tensors are cast, with the exceptions that `entries` show.
+    pub dtype: FloatType,
     /// What goes into `llm_int8_skip_modules`: full module paths. `None` writes `null` (leave it to
     /// the reader's own detection).
     pub skip_modules: Option<Vec<String>>,
     /// One entry per tensor.
     pub entries: Vec<PlanEntry>,
+    /// What a person should know besides: who can read the result, patterns that name nothing.
+    pub notes: Vec<String>,
 }
 
 /// Sums over a plan.
@@ -131,6 +157,16 @@ pub struct PlanTotals {
 }
 
 impl Plan {
+    /// The entry of a tensor. Looks through all of them: for many names make an index.
+    pub fn find(&self, name: &str) -> Option<&PlanEntry> {
+        self.entries.iter().find(|e| e.source.name == name)
+    }
+
+    /// The number of each tensor's entry.
+    pub fn index(&self) -> HashMap<&str, usize> {
+        self.entries.iter().enumerate().map(|(i, e)| (e.source.name.as_str(), i)).collect()
+    }
+
     /// The sums.
     pub fn totals(&self) -> PlanTotals {
         self.entries.iter().fold(PlanTotals::default(), |mut t, e| {
@@ -138,8 +174,8 @@ impl Plan {
                 Action::Quantize { .. } => t.converted += 1,
                 Action::Keep { .. } => t.kept += 1,
             }
-            t.bytes_before += e.bytes_before;
-            t.bytes_after += e.bytes_after;
+            t.bytes_before = t.bytes_before.saturating_add(e.bytes_before);
+            t.bytes_after = t.bytes_after.saturating_add(e.bytes_after);
             t
         })
     }

@@ -27,4 +27,14 @@ impl Geometry {
     pub fn nested_blocks(&self) -> u64 {
         self.blocks().div_ceil(u64::from(NESTED_BLOCK_SIZE))
     }
+
+    /// Bytes of all parts but the quant state's text: codes, absmax, quant_map and, with double
+    /// quantization, the nested statistics.
+    pub fn part_bytes(&self, double_quant: bool) -> u64 {
+        let absmax = match double_quant {
+            true => self.blocks() + 4 * self.nested_blocks() + 4 * 256,
+            false => 4 * self.blocks(),
+        };
+        self.packed_bytes() + absmax + 4 * 16
+    }
 }

@@ -6,6 +6,8 @@
 pub(crate) struct DefaultFloatEnv {
     #[cfg(target_arch = "x86_64")]
     saved: u32,
+    #[cfg(target_arch = "aarch64")]
+    saved: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -37,7 +39,37 @@ fn load_mxcsr(value: u32) {
     unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack)) };
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+impl DefaultFloatEnv {
+    const FPCR_DEFAULT: u64 = 0;
+
+    pub(crate) fn set() -> Self {
+        let saved: u64;
+        // SAFETY: reads the control register.
+        unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) saved, options(nostack)) };
+        if saved != Self::FPCR_DEFAULT {
+            load_fpcr(Self::FPCR_DEFAULT);
+        }
+        DefaultFloatEnv { saved }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Drop for DefaultFloatEnv {
+    fn drop(&mut self) {
+        if self.saved != Self::FPCR_DEFAULT {
+            load_fpcr(self.saved);
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn load_fpcr(value: u64) {
+    // SAFETY: `value` is the default or what this thread had; both are valid.
+    unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nostack)) };
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 impl DefaultFloatEnv {
     pub(crate) fn set() -> Self {
         DefaultFloatEnv {}

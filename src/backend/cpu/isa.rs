@@ -26,7 +26,10 @@ impl Isa {
     #[cfg(target_arch = "x86_64")]
     pub const ALL: &[Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
     /// The arms compiled into this build, oldest first.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Neon];
+    /// The arms compiled into this build, oldest first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub const ALL: &[Isa] = &[Isa::Portable];
 
     /// `portable`, `avx2`, `avx512`, `avx512bf16`, `amx` or `neon`.
@@ -73,6 +76,8 @@ impl Isa {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
             _ => x86::supports(self),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }

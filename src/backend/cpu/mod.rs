@@ -12,6 +12,8 @@ mod dequantize;
 mod float_env;
 mod gemm;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pool;
 mod portable;
 mod quantize;

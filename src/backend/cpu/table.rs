@@ -2,6 +2,8 @@
 
 use super::gemm::Workspace;
 use super::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
@@ -43,6 +45,10 @@ static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 }
 #[cfg(target_arch = "x86_64")]
 static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512 };
 
+#[cfg(target_arch = "aarch64")]
+static NEON: KernelTable =
+    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, ..PORTABLE };
+
 impl KernelTable {
     /// The table of an arm of this build.
     pub(crate) fn of(isa: Isa) -> &'static KernelTable {
@@ -55,6 +61,8 @@ impl KernelTable {
             Isa::Avx512Bf16 => &AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &AMX,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
             _ => &PORTABLE,
         }
     }

@@ -174,15 +174,15 @@ unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDe
             }
         }
         let step = pair / TILE_WIDTH * TILE_BYTES;
-        for term in 0..TERMS {
-            for half in 0..2 {
-                let (even, odd) = (weights[0][term][half], weights[1][term][half]);
+        let [even_row, odd_row] = weights;
+        for (term, (evens, odds)) in even_row.iter().zip(&odd_row).enumerate() {
+            for (half, (even, odd)) in evens.iter().zip(odds).enumerate() {
                 let tile =
                     |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
                 // SAFETY: the tiles lie inside the strip.
                 unsafe {
-                    _mm512_storeu_si512(tile(0).cast(), _mm512_unpacklo_epi16(even, odd));
-                    _mm512_storeu_si512(tile(1).cast(), _mm512_unpackhi_epi16(even, odd));
+                    _mm512_storeu_si512(tile(0).cast(), _mm512_unpacklo_epi16(*even, *odd));
+                    _mm512_storeu_si512(tile(1).cast(), _mm512_unpackhi_epi16(*even, *odd));
                 }
             }
         }

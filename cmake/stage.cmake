@@ -1,0 +1,15 @@
+# cmake -DFROM=FILE -DTO=FILE -DKIND=shared|static|command -DSTRIP=[strip] -P stage.cmake
+# Copies what cargo built when it is newer, without symbols that only a debugger reads.
+if(EXISTS "${TO}" AND NOT "${FROM}" IS_NEWER_THAN "${TO}")
+    return()
+endif()
+get_filename_component(directory "${TO}" DIRECTORY)
+file(MAKE_DIRECTORY "${directory}")
+if(NOT STRIP)
+    set(command "${CMAKE_COMMAND}" -E copy "${FROM}" "${TO}")
+elseif(KIND STREQUAL "static")
+    set(command "${STRIP}" --strip-debug -o "${TO}" "${FROM}")
+else()
+    set(command "${STRIP}" --strip-unneeded -o "${TO}" "${FROM}")
+endif()
+execute_process(COMMAND ${command} COMMAND_ERROR_IS_FATAL ANY)

@@ -1,0 +1,7 @@
+//! Arm Advanced SIMD, which every 64-bit Arm processor has.
+
+mod dequantize;
+mod quantize;
+
+pub(crate) use dequantize::dequantize;
+pub(crate) use quantize::quantize;

@@ -1,0 +1,80 @@
+//! From one float type to another: exact where the target is wider, else rounded to nearest even.
+
+use half::{bf16, f16};
+
+use crate::dtype::FloatType;
+
+/// Converts whole elements; `out` has room for as many.
+pub(super) fn cast(source: &[u8], from: FloatType, out: &mut [u8], to: FloatType) {
+    match from {
+        FloatType::F32 => store(source.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)), out, to),
+        FloatType::F16 => {
+            store(source.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()), out, to)
+        }
+        FloatType::Bf16 => {
+            store(source.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()), out, to)
+        }
+    }
+}
+
+fn store(values: impl Iterator<Item = f32>, out: &mut [u8], to: FloatType) {
+    match to {
+        FloatType::F32 => {
+            out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(o, v)| *o = v.to_le_bytes())
+        }
+        FloatType::F16 => {
+            out.as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(values)
+                .for_each(|(o, v)| *o = f16::from_f32(v).to_le_bytes());
+        }
+        FloatType::Bf16 => {
+            out.as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(values)
+                .for_each(|(o, v)| *o = bf16::from_f32(v).to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bf16_of(value: f32) -> u16 {
+        let mut out = [0; 2];
+        cast(&value.to_le_bytes(), FloatType::F32, &mut out, FloatType::Bf16);
+        u16::from_le_bytes(out)
+    }
+
+    #[test]
+    fn rounds_to_nearest_even() {
+        // Half-way between two bfloat16: to the even one, down and up; past the largest: infinity.
+        assert_eq!(bf16_of(f32::from_bits(0x3f80_8000)), 0x3f80);
+        assert_eq!(bf16_of(f32::from_bits(0x3f81_8000)), 0x3f82);
+        assert_eq!(bf16_of(f32::from_bits(0x3f80_8001)), 0x3f81);
+        assert_eq!(bf16_of(f32::MAX), 0x7f80);
+        assert!(bf16::from_bits(bf16_of(f32::NAN)).is_nan());
+        let mut out = [0; 2];
+        cast(&65520.0f32.to_le_bytes(), FloatType::F32, &mut out, FloatType::F16);
+        assert_eq!(u16::from_le_bytes(out), 0x7c00, "halfway beyond the largest float16");
+    }
+
+    #[test]
+    fn every_16_bit_value_survives_a_wider_type() {
+        for from in [FloatType::F16, FloatType::Bf16] {
+            let source: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+            let mut wide = vec![0; source.len() * 2];
+            cast(&source, from, &mut wide, FloatType::F32);
+            let mut back = vec![0; source.len()];
+            cast(&wide, FloatType::F32, &mut back, from);
+            for (a, b) in source.as_chunks().0.iter().zip(back.as_chunks().0) {
+                let (a, b) = (u16::from_le_bytes(*a), u16::from_le_bytes(*b));
+                // A NaN may become a quiet one.
+                assert!(a == b || a & 0x7fff > 0x7c00 && b & 0x7fff > 0x7c00, "{a:x} {b:x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! How a long operation reports where it is, and what it is given to go by.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::DEFAULT_MAX_SHARD_SIZE;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading weights for their absmax values, on which the layout depends under double
+    /// quantization.
+    Scan,
+    /// Converting and writing.
+    Write,
+}
+
+impl Phase {
+    /// `scan` or `write`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Scan => "scan",
+            Phase::Write => "write",
+        }
+    }
+}
+
+/// Where a long operation is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// What is being done.
+    pub phase: Phase,
+    /// The tensor it has come to.
+    pub tensor: &'a str,
+    /// Source bytes dealt with, over all phases.
+    pub done: u64,
+    /// Source bytes to deal with, over all phases.
+    pub total: u64,
+}
+
+/// Called on the calling thread every few megabytes; `Break` cancels, after which nothing of the
+/// output remains.
+pub type ProgressFn<'a> = dyn FnMut(&Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// How to write a checkpoint.
+#[derive(Clone, Debug)]
+pub struct SaveOptions {
+    /// Bytes of tensor data per file; a larger weight gets a file of its own.
+    pub max_shard_size: u64,
+    /// Replace what is in the output directory.
+    pub force: bool,
+    /// The text of `config.json`; without one none is written.
+    pub config: Option<String>,
+    /// Copy tokenizer and other files that lie beside the source's weights.
+    pub copy_side_files: bool,
+}
+
+impl Default for SaveOptions {
+    /// 5 GB, nothing replaced, no config, side files copied.
+    fn default() -> Self {
+        SaveOptions {
+            max_shard_size: DEFAULT_MAX_SHARD_SIZE,
+            force: false,
+            config: None,
+            copy_side_files: true,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaveReport {
+    /// Every file, in the order in which they appeared.
+    pub files: Vec<PathBuf>,
+    /// How many of them hold tensors.
+    pub shards: usize,
+    /// Bytes of tensor data, headers not counted.
+    pub total_size: u64,
+}

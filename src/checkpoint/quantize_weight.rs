@@ -1,0 +1,203 @@
+//! One weight on its way into the output: sizes, codes chunk by chunk, statistics at the end.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::buffers::Buffers;
+use super::element_stream::ElementStream;
+use super::header::quoted;
+use super::layout::{OutputTensor, Place, Unit};
+use super::writer::CheckpointWriter;
+use crate::backend::QuantizeJob;
+use crate::codebook::DYNAMIC_MAP;
+use crate::context::Context;
+use crate::dtype::{DType, FloatType};
+use crate::error::{Result, err};
+use crate::memory::AlignedBytes;
+use crate::quant::{
+    Geometry, NESTED_BLOCK_SIZE, QuantSpec, absmax_values, check_storage, double_quantize, torch_mean,
+};
+use crate::shape::Shape;
+use crate::weight::{state_part_name, state_text};
+
+/// Elements per task: the source, its codes and absmax fit in a core's cache. A multiple of every
+/// block size.
+const CHUNK: u64 = 1 << 18;
+/// The same for a transposed source, where longer parts mean longer runs of each source row.
+const STRIDED_CHUNK: u64 = 1 << 21;
+
+/// A weight to be quantized.
+pub(super) struct WeightWork<'a> {
+    pub name: &'a str,
+    pub stream: ElementStream<'a>,
+    geometry: Geometry,
+    /// `nested_offset`, as bits; set by the scan.
+    offset: AtomicU32,
+}
+
+/// The absmax values of one weight, gathered from its chunks.
+pub(super) struct Gather(Mutex<Gathered>);
+
+struct Gathered {
+    absmax: AlignedBytes,
+    chunks_left: u64,
+}
+
+impl<'a> WeightWork<'a> {
+    pub fn new(name: &'a str, stream: ElementStream<'a>, spec: &QuantSpec) -> Result<Self> {
+        let geometry = Geometry { numel: stream.shape().numel(), block_size: spec.block_size };
+        check_storage(spec, &geometry).map_err(|e| e.in_place(format_args!("tensor {}", quoted(name))))?;
+        Ok(WeightWork { name, stream, geometry, offset: AtomicU32::new(0) })
+    }
+
+    /// Elements per task.
+    pub fn chunk(&self) -> u64 {
+        if self.stream.is_strided() { STRIDED_CHUNK } else { CHUNK }
+    }
+
+    /// Elements of the weight.
+    pub fn numel(&self) -> u64 {
+        self.geometry.numel
+    }
+
+    /// Room for the absmax values.
+    pub fn gather(&self) -> Result<Gather> {
+        let absmax = AlignedBytes::zeroed_u64(self.geometry.blocks() * 4)?;
+        let chunks_left = self.geometry.numel.div_ceil(self.chunk()).max(1);
+        Ok(Gather(Mutex::new(Gathered { absmax, chunks_left })))
+    }
+
+    /// The weight and its statistics as output tensors: codes first, then in bitsandbytes' order.
+    pub fn unit(&self, spec: &QuantSpec) -> Result<Unit> {
+        let storage = spec.storage;
+        let packed = self.geometry.packed_bytes();
+        let blocks = self.geometry.blocks();
+        let state = self.state_text(spec).len() as u64;
+        let mut tensors = Vec::new();
+        let mut add = |part: &str, dtype: DType, dims: &[u64]| -> Result<()> {
+            let dot = if part.is_empty() { "" } else { "." };
+            let name = format!("{}{dot}{part}", self.name);
+            tensors.push(OutputTensor { name, dtype, shape: Shape::new(dims)? });
+            Ok(())
+        };
+        add("", storage.dtype(), &[packed / storage.size() as u64, 1])?;
+        add("absmax", if spec.double_quant { DType::U8 } else { DType::F32 }, &[blocks])?;
+        add("quant_map", DType::F32, &[16])?;
+        if spec.double_quant {
+            add("nested_absmax", DType::F32, &[self.geometry.nested_blocks()])?;
+            add("nested_quant_map", DType::F32, &[DYNAMIC_MAP.len() as u64])?;
+        }
+        add(state_part_name(spec.quant_type), DType::U8, &[state])?;
+        Ok(Unit { tensors, parameters: packed * 2 })
+    }
+
+    fn state_text(&self, spec: &QuantSpec) -> String {
+        let offset = f32::from_bits(self.offset.load(Ordering::Relaxed));
+        let nested = spec.double_quant.then(|| (NESTED_BLOCK_SIZE, FloatType::F32.torch_name(), offset));
+        let shape = Some(self.stream.shape());
+        state_text(spec.quant_type, spec.block_size, self.stream.dtype(), shape, nested)
+    }
+
+    /// First element and element count of a chunk.
+    fn part(&self, chunk: u64) -> (u64, usize) {
+        let start = chunk * self.chunk();
+        (start, self.chunk().min(self.geometry.numel - start) as usize)
+    }
+
+    /// Reads a chunk for its absmax values; the last one to finish sets the offset.
+    pub fn scan(&self, spec: &QuantSpec, chunk: u64, gather: &Gather, buffers: &mut Buffers) -> Result<()> {
+        let (start, count) = self.part(chunk);
+        let dtype = self.stream.dtype();
+        let values = buffers.values.bytes(count * dtype.size())?;
+        self.stream.read(start, values, &mut buffers.source, &mut buffers.piece)?;
+        let absmax = buffers.absmax.floats(count.div_ceil(spec.block_size.get()))?;
+        absmax_values(spec.rule, dtype, spec.block_size, values, absmax);
+        gather.put(start >> spec.block_size.shift(), absmax, |all| {
+            self.offset.store(torch_mean(all.as_f32_mut()).to_bits(), Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    /// Quantizes a chunk to its place in the output; the last one to finish writes the statistics.
+    pub fn write(
+        &self,
+        (context, spec): (&Context, &QuantSpec),
+        chunk: u64,
+        gather: &Gather,
+        buffers: &mut Buffers,
+        (writer, places): (&CheckpointWriter, &[Place]),
+    ) -> Result<()> {
+        let (start, count) = self.part(chunk);
+        let dtype = self.stream.dtype();
+        let values = buffers.values.bytes(count * dtype.size())?;
+        self.stream.read(start, values, &mut buffers.source, &mut buffers.piece)?;
+        let codes = buffers.codes.bytes(count.div_ceil(2))?;
+        let absmax = buffers.absmax.floats(count.div_ceil(spec.block_size.get()))?;
+        let job = QuantizeJob {
+            source: values.as_ptr(),
+            source_type: dtype,
+            numel: count as u64,
+            block_size: spec.block_size,
+            quant_type: spec.quant_type,
+            rule: spec.rule,
+            codes: codes.as_mut_ptr(),
+            absmax: absmax.as_mut_ptr(),
+        };
+        // SAFETY: the three buffers were sized for `count` elements just above.
+        unsafe { context.host().quantize_serial(&job) };
+        writer.write(&places[0], start / 2, codes)?;
+        gather.put(start >> spec.block_size.shift(), absmax, |all| {
+            self.write_statistics(spec, all, writer, &places[1..])
+        })
+    }
+
+    fn write_statistics(
+        &self,
+        spec: &QuantSpec,
+        absmax: &mut AlignedBytes,
+        writer: &CheckpointWriter,
+        places: &[Place],
+    ) -> Result<()> {
+        let state = self.state_text(spec).into_bytes();
+        let map = bytes_of(spec.quant_type.codebook());
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        if spec.double_quant {
+            let double = double_quantize(spec.rule, absmax.as_f32_mut())?;
+            if double.offset.to_bits() != self.offset.load(Ordering::Relaxed) {
+                return Err(err!(
+                    InvalidState,
+                    "tensor {}: changed while it was being quantized",
+                    quoted(self.name)
+                ));
+            }
+            let dynamic_map = bytes_of(&DYNAMIC_MAP);
+            writer.write(&places[0], 0, double.codes.as_slice())?;
+            parts.extend([map, double.nested_absmax.as_slice().to_vec(), dynamic_map, state]);
+        } else {
+            writer.write(&places[0], 0, absmax.as_slice())?;
+            parts.extend([map, state]);
+        }
+        places[1..].iter().zip(&parts).try_for_each(|(place, part)| writer.write(place, 0, part))
+    }
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+impl Gather {
+    /// Takes the values of one chunk, from block `first` on; with the last chunk's, `finish` gets
+    /// the values of all.
+    fn put(
+        &self,
+        first: u64,
+        values: &[f32],
+        finish: impl FnOnce(&mut AlignedBytes) -> Result<()>,
+    ) -> Result<()> {
+        let mut gathered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = gathered.absmax.as_f32_mut();
+        all[first as usize..][..values.len()].copy_from_slice(values);
+        gathered.chunks_left -= 1;
+        if gathered.chunks_left == 0 { finish(&mut gathered.absmax) } else { Ok(()) }
+    }
+}

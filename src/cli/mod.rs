@@ -1,0 +1,53 @@
+//! The command line: arguments, progress, tables. No logic that the library lacks.
+
+mod args;
+mod dequantize;
+mod inspect;
+mod plan;
+mod progress;
+mod quantize;
+mod table;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// What a command found.
+pub(crate) enum Answer {
+    /// Done, or "yes".
+    Yes,
+    /// The question was answered with "no" (a difference was found).
+    No,
+}
+
+/// Runs the command. Exit codes: 0 done or yes, 1 the answer is no, 2 bad usage or input.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let answer = match &arguments.command {
+        Command::Quantize(a) => quantize::run(a),
+        Command::Plan(a) => plan::run(a),
+        Command::Inspect(a) => inspect::run(a),
+        Command::Verify(a) => verify::run(a),
+        Command::Dequantize(a) => dequantize::run(a),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("fourbit: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints to standard output; a reader that went away (a closed pipe) ends the program quietly.
+pub(crate) fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,1 @@
+"""Parts of tools/train_tiny_llama.py: corpus, model, training, NF4 rounding and evaluation."""
