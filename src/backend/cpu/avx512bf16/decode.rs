@@ -300,7 +300,8 @@ unsafe fn natural_rows<const TERMS: usize>(panel: &PanelDecode<'_>) {
         // SAFETY: the elements exist; the tiles lie inside the strip.
         unsafe {
             let weight = &panel.job.weight;
-            decode_rows(&RowRun { weight, first, count: panel.count, out: values.as_mut_ptr() });
+            let (count, out) = (panel.count, values.as_mut_ptr());
+            decode_rows(&RowRun { weight, first, count, rows: 1, row_length: k, out, stride: 0 });
             for step in 0..panel.count.div_ceil(GROUP) * 2 {
                 let source = values.as_ptr().add(step * TILE_DEPTH);
                 let words = terms::<TERMS>(_mm512_loadu_ps(source), _mm512_loadu_ps(source.add(16)));
@@ -326,7 +327,8 @@ unsafe fn natural_interleaved_rows<const TERMS: usize>(panel: &PanelDecode<'_>) 
             let row = pair * 2 + i;
             if row < panel.count {
                 let first = (panel.start + row) * k + panel.column;
-                let run = RowRun { weight, first, count: panel.columns, out: values.as_mut_ptr() };
+                let (count, out) = (panel.columns, values.as_mut_ptr());
+                let run = RowRun { weight, first, count, rows: 1, row_length: k, out, stride: 0 };
                 // SAFETY: the elements exist.
                 unsafe { decode_rows(&run) };
             } else {
