@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Turn a quantized checkpoint back into 16 or 32 bits.
     Dequantize(DequantizeArgs),
+    /// Measure this machine and every operation on it: half a minute.
+    Bench(super::bench::BenchArgs),
 }
 
 /// Options that decide the plan and the bytes.
