@@ -108,12 +108,10 @@ static void plans(void) {
     fourbit_plan_destroy(again);
     again = NULL;
     config.profile = 4;
-    FAILS(INVALID_ARGUMENT, "profile is 4",
-          fourbit_plan_create(quantizer, model, &config, &again));
+    FAILS(INVALID_ARGUMENT, "profile is 4", fourbit_plan_create(quantizer, model, &config, &again));
     config.profile = 0;
     config.experts = 3;
-    FAILS(INVALID_ARGUMENT, "experts is 3",
-          fourbit_plan_create(quantizer, model, &config, &again));
+    FAILS(INVALID_ARGUMENT, "experts is 3", fourbit_plan_create(quantizer, model, &config, &again));
     CHECK(again == NULL);
     fourbit_plan_destroy(plan);
 }
@@ -211,7 +209,8 @@ static void dequantized(void) {
     fourbit_checkpoint_destroy(plain);
 }
 
-/* Cancelled at any of its calls, nothing remains, also not of an older result that is in the way. */
+/* Cancelled at any of its calls, nothing remains, also not of an older result that is in the way.
+ */
 static void cancelled(void) {
     watcher all = {0, 0, 0, 0, 0, 0};
     OK(fourbit_quantize_checkpoint(quantizer, model, NULL, "all", NULL, watch, &all));
@@ -246,12 +245,16 @@ static void sharded(void) {
     FILE* side = fopen("shards/tokenizer_config.json", "rb");
     CHECK(side == NULL);
     side = fopen("small/tokenizer_config.json", "rb");
-    if (CHECK(side != NULL)) { fclose(side); }
+    if (CHECK(side != NULL)) {
+        fclose(side);
+    }
 }
 
 static void written(void) {
     float values[12];
-    for (int i = 0; i < 12; ++i) { values[i] = (float)i; }
+    for (int i = 0; i < 12; ++i) {
+        values[i] = (float)i;
+    }
     const int64_t shape[2] = {3, 4};
     const int64_t strides[2] = {1, 3};
     fourbit_tensor turned = tensor_of(values, F32, 2, shape);
@@ -286,7 +289,9 @@ static void written(void) {
     turned.strides = NULL;
     OK(fourbit_writer_add_tensor(writer, "twice", &turned));
     fourbit_status status = fourbit_writer_add_tensor(writer, "twice", &turned);
-    if (status == FOURBIT_STATUS_OK) { status = fourbit_writer_finish(writer); }
+    if (status == FOURBIT_STATUS_OK) {
+        status = fourbit_writer_finish(writer);
+    }
     CHECK(status == FOURBIT_STATUS_INVALID_ARGUMENT);
     fourbit_writer_destroy(writer);
     checkpoint = NULL;
@@ -316,7 +321,8 @@ static void json(void) {
     CHECK(info.quant_type == FOURBIT_QUANT_TYPE_FP4 && info.double_quant == 0);
     fourbit_quantizer_destroy(made);
     made = NULL;
-    FAILS(UNSUPPORTED, "8", fourbit_quantizer_from_json(context, "{\"load_in_8bit\": true}", 22, &made));
+    FAILS(UNSUPPORTED, "8",
+          fourbit_quantizer_from_json(context, "{\"load_in_8bit\": true}", 22, &made));
     CHECK(fourbit_quantizer_from_json(context, "{", 1, &made) != FOURBIT_STATUS_OK);
     CHECK(fourbit_quantizer_from_json(context, "\xff\xfe", 2, &made) != FOURBIT_STATUS_OK);
     CHECK(made == NULL);

@@ -16,7 +16,9 @@ typedef struct {
 static size_t size_of(fourbit_dtype dtype) { return dtype.bits / 8; }
 
 static double get(const array* a, size_t i) {
-    if (a->dtype.bits == 32) { return (double)((const float*)a->data)[i]; }
+    if (a->dtype.bits == 32) {
+        return (double)((const float*)a->data)[i];
+    }
     const uint16_t half = ((const uint16_t*)a->data)[i];
     return a->dtype.code == FOURBIT_DTYPE_CODE_BFLOAT ? bf16_value(half) : f16_value(half);
 }
@@ -51,14 +53,18 @@ typedef struct {
 
 /* What one rounding to a type may cost, relative to the value. */
 static double rounding(fourbit_dtype dtype) {
-    if (dtype.bits == 32) { return ldexp(1, -24); }
+    if (dtype.bits == 32) {
+        return ldexp(1, -24);
+    }
     return dtype.code == FOURBIT_DTYPE_CODE_BFLOAT ? ldexp(1, -8) : ldexp(1, -11);
 }
 
 /* Without EXACT, 16-bit inputs may meet rounded weights: to bfloat16 with bfloat16 inputs, to 16
  * significant bits with float16 ones. */
 static double weight_rounding(const product* p) {
-    if ((p->flags & FOURBIT_GEMM_EXACT) != 0 || p->input.bits == 32) { return 0; }
+    if ((p->flags & FOURBIT_GEMM_EXACT) != 0 || p->input.bits == 32) {
+        return 0;
+    }
     return p->input.code == FOURBIT_DTYPE_CODE_BFLOAT ? ldexp(1, -8) : ldexp(1, -16);
 }
 
@@ -81,8 +87,8 @@ static void check_product(const product* p, const double* weight, const array* i
                 size += fabs(before->values[at]);
             }
             for (size_t i = 0; i < inner; ++i) {
-                const double w = weight[transpose ? i * (size_t)p->k + column
-                                                  : column * (size_t)p->k + i];
+                const double w =
+                    weight[transpose ? i * (size_t)p->k + column : column * (size_t)p->k + i];
                 const double term = input->values[row * inner + i] * w;
                 sum += term;
                 size += fabs(term);
@@ -92,11 +98,14 @@ static void check_product(const product* p, const double* weight, const array* i
                                    fabs(sum) * rounding(p->output) + ldexp(1, -24);
             const double error = fabs(get(output, at) - sum);
             if (!(error <= allowed) && failures_shown++ < 10) {
-                printf("m %d n %d k %d flags %u input %d/%d [%d, %d]: %.9g, expected %.9g +- %.3g\n",
-                       (int)p->m, (int)p->n, (int)p->k, p->flags, p->input.code, p->input.bits,
-                       (int)row, (int)column, get(output, at), sum, allowed);
+                printf(
+                    "m %d n %d k %d flags %u input %d/%d [%d, %d]: %.9g, expected %.9g +- %.3g\n",
+                    (int)p->m, (int)p->n, (int)p->k, p->flags, p->input.code, p->input.bits,
+                    (int)row, (int)column, get(output, at), sum, allowed);
             }
-            if (!(error <= allowed)) { ++check_failures; }
+            if (!(error <= allowed)) {
+                ++check_failures;
+            }
         }
     }
 }
@@ -119,7 +128,9 @@ static decoded_weight new_weight(uint32_t type, uint32_t block, uint32_t double_
     const fourbit_tensor to = tensor_of(decoded, F32, 2, shape);
     NEED(fourbit_dequantize(context, weight.handle, &to));
     weight.values = allocate(count * sizeof *weight.values);
-    for (size_t i = 0; i < count; ++i) { weight.values[i] = (double)decoded[i]; }
+    for (size_t i = 0; i < count; ++i) {
+        weight.values[i] = (double)decoded[i];
+    }
     free(decoded);
     fourbit_quantizer_destroy(quantizer);
     return weight;
@@ -164,7 +175,9 @@ static void combinations(void) {
         p.bias = types[i / 9];
         for (p.flags = 0; p.flags < 8; ++p.flags) {
             for (p.has_bias = 0; p.has_bias < 2; ++p.has_bias) {
-                for (p.m = 1; p.m <= 5; p.m += 4) { multiply(&p, &weight); }
+                for (p.m = 1; p.m <= 5; p.m += 4) {
+                    multiply(&p, &weight);
+                }
             }
         }
     }
@@ -173,7 +186,7 @@ static void combinations(void) {
 
 /* Shapes: blocks that straddle rows, single rows and columns, sizes around those of tiles. */
 static void shapes(void) {
-    const int64_t sizes[][2] = {{1, 1},  {1, 64},   {64, 1},  {2, 33},   {17, 64}, {33, 100},
+    const int64_t sizes[][2] = {{1, 1},  {1, 64},   {64, 1},  {2, 33},   {17, 64},  {33, 100},
                                 {5, 63}, {128, 65}, {40, 96}, {16, 257}, {70, 130}, {96, 576}};
     const int64_t batches[] = {1, 2, 3, 7, 16, 17, 33, 70};
     const fourbit_dtype types[2] = {F32, BF16};
@@ -287,7 +300,9 @@ static void grouped(void) {
     experts[2] = random_weight(quantizer, N + 1, K, 3);
     FAILS(SHAPE_MISMATCH, "expert 2",
           fourbit_grouped_gemm(context, &from, offsets, list, EXPERTS, NULL, &to));
-    for (int e = 0; e < EXPERTS; ++e) { fourbit_weight_destroy(experts[e]); }
+    for (int e = 0; e < EXPERTS; ++e) {
+        fourbit_weight_destroy(experts[e]);
+    }
     fourbit_quantizer_destroy(quantizer);
     free(x);
 }
@@ -303,7 +318,8 @@ static void refused(void) {
     const fourbit_tensor integer = tensor_of(x, I32, 2, in);
     const fourbit_tensor self = tensor_of(x, F32, 2, out);
     fourbit_gemm_config config = {sizeof config, 0};
-    FAILS(SHAPE_MISMATCH, "[3, 8]", fourbit_gemm(context, &input, weight.handle, NULL, NULL, &more));
+    FAILS(SHAPE_MISMATCH, "[3, 8]",
+          fourbit_gemm(context, &input, weight.handle, NULL, NULL, &more));
     FAILS(SHAPE_MISMATCH, "dimension",
           fourbit_gemm(context, &scalar, weight.handle, NULL, NULL, &output));
     FAILS(DTYPE_UNSUPPORTED, "input",

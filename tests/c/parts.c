@@ -21,7 +21,9 @@ static part_list parts_of(const fourbit_weight* weight) {
 
 static size_t bytes_of(const fourbit_tensor* tensor) {
     size_t bytes = tensor->dtype.bits / 8;
-    for (int32_t d = 0; d < tensor->ndim; ++d) { bytes *= (size_t)tensor->shape[d]; }
+    for (int32_t d = 0; d < tensor->ndim; ++d) {
+        bytes *= (size_t)tensor->shape[d];
+    }
     return bytes;
 }
 
@@ -57,7 +59,9 @@ static void names(void) {
     CHECK(list.count == 6);
     for (size_t e = 0; e < 6; ++e) {
         int found = 0;
-        for (size_t i = 0; i < list.count; ++i) { found += strcmp(list.names[i], expected[e]) == 0; }
+        for (size_t i = 0; i < list.count; ++i) {
+            found += strcmp(list.names[i], expected[e]) == 0;
+        }
         CHECK(found == 1);
     }
     CHECK(list.tensors[0].ndim == 2 && list.tensors[0].shape[0] == 30 * 70 / 2);
@@ -110,7 +114,8 @@ static void from_parts(uint32_t type, uint32_t double_quant) {
     fourbit_weight_destroy(weight);
 }
 
-/* A serialized image and back; every truncation and many damaged bytes give a status, never more. */
+/* A serialized image and back; every truncation and many damaged bytes give a status, never more.
+ */
 static void images(uint32_t type, uint32_t double_quant) {
     fourbit_weight* weight = new_weight(type, double_quant);
     size_t size = 0;
@@ -185,7 +190,9 @@ static void dlpack(void) {
     CHECK(none == NULL);
     fourbit_weight_destroy(weight);
     CHECK(memcmp(copy, managed[0]->tensor.data, sizeof copy) == 0);
-    for (int i = 0; i < 6; ++i) { managed[i]->deleter(managed[i]); }
+    for (int i = 0; i < 6; ++i) {
+        managed[i]->deleter(managed[i]);
+    }
 }
 
 /* Labels of the packed bytes; the bytes are the same. */
@@ -207,7 +214,9 @@ static void storage(void) {
         const part_list list = parts_of(weight);
         CHECK(memcmp(&list.tensors[0].dtype, &labels[i], sizeof labels[i]) == 0);
         CHECK(bytes_of(&list.tensors[0]) == sizeof first);
-        if (i == 0) { memcpy(first, list.tensors[0].data, sizeof first); }
+        if (i == 0) {
+            memcpy(first, list.tensors[0].data, sizeof first);
+        }
         CHECK(memcmp(first, list.tensors[0].data, sizeof first) == 0);
         fourbit_weight_destroy(weight);
         fourbit_quantizer_destroy(quantizer);

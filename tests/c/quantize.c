@@ -12,11 +12,15 @@ static double half_gap(const float* map) {
     double sorted[16];
     for (int i = 0; i < 16; ++i) {
         int at = i;
-        for (; at > 0 && sorted[at - 1] > (double)map[i]; --at) { sorted[at] = sorted[at - 1]; }
+        for (; at > 0 && sorted[at - 1] > (double)map[i]; --at) {
+            sorted[at] = sorted[at - 1];
+        }
         sorted[at] = (double)map[i];
     }
     double widest = 0;
-    for (int i = 1; i < 16; ++i) { widest = fmax(widest, sorted[i] - sorted[i - 1]); }
+    for (int i = 1; i < 16; ++i) {
+        widest = fmax(widest, sorted[i] - sorted[i - 1]);
+    }
     return widest / 2;
 }
 
@@ -27,7 +31,9 @@ static const void* part(const fourbit_weight* weight, const char* wanted) {
         const char* name = NULL;
         fourbit_tensor view;
         NEED(fourbit_weight_part(weight, i, &name, &view));
-        if (strcmp(name, wanted) == 0) { return view.data; }
+        if (strcmp(name, wanted) == 0) {
+            return view.data;
+        }
     }
     return NULL;
 }
@@ -38,7 +44,9 @@ static void check_weight(const fourbit_weight* weight, const float* source, cons
     const uint8_t* codes = part(weight, "");
     const float* absmax = part(weight, "absmax");
     const float* map = part(weight, "quant_map");
-    if (!CHECK(codes != NULL && absmax != NULL && map != NULL)) { return; }
+    if (!CHECK(codes != NULL && absmax != NULL && map != NULL)) {
+        return;
+    }
     const double allowed = half_gap(map);
     int scales = 1;
     int values = 1;
@@ -46,7 +54,9 @@ static void check_weight(const fourbit_weight* weight, const float* source, cons
     for (size_t first = 0; first < count; first += block) {
         const size_t last = first + block < count ? first + block : count;
         float largest = 0;
-        for (size_t i = first; i < last; ++i) { largest = fmaxf(largest, fabsf(source[i])); }
+        for (size_t i = first; i < last; ++i) {
+            largest = fmaxf(largest, fabsf(source[i]));
+        }
         scales &= absmax[first / block] == largest;
         for (size_t i = first; i < last; ++i) {
             const unsigned code = i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
@@ -79,7 +89,9 @@ static void quantize_one(uint32_t quant_type, uint32_t block, size_t count) {
     NEED(fourbit_quantize(quantizer, &to, &again));
     NEED(fourbit_dequantize(context, again, &to_twice));
     int itself = 1;
-    for (size_t i = 0; i < count; ++i) { itself &= twice[i] == decoded[i]; }
+    for (size_t i = 0; i < count; ++i) {
+        itself &= twice[i] == decoded[i];
+    }
     CHECK(itself);
     free(twice);
     fourbit_weight_destroy(again);
@@ -126,7 +138,8 @@ static void dtypes(void) {
         OK(fourbit_dequantize(context, a, &wide));
         int rounded = 1;
         for (int j = 0; j < N; ++j) {
-            const uint16_t expected = i == 0 ? bf16_of(cases[i].widened[j]) : f16_of(cases[i].widened[j]);
+            const uint16_t expected =
+                i == 0 ? bf16_of(cases[i].widened[j]) : f16_of(cases[i].widened[j]);
             /* f16_of flushes subnormals, the library does not. */
             const int tiny = i == 1 && fabsf(cases[i].widened[j]) < 6.2e-5f;
             rounded &= tiny || ((uint16_t*)cases[i].half)[j] == expected;
@@ -189,7 +202,9 @@ static void sizes(void) {
             fourbit_tensor view;
             NEED(fourbit_weight_part(weight, i, &name, &view));
             uint64_t bytes = view.dtype.bits / 8;
-            for (int32_t d = 0; d < view.ndim; ++d) { bytes *= (uint64_t)view.shape[d]; }
+            for (int32_t d = 0; d < view.ndim; ++d) {
+                bytes *= (uint64_t)view.shape[d];
+            }
             found += strncmp(name, "quant_state", 11) == 0 ? 0 : bytes;
         }
         CHECK(expected == found);

@@ -1,4 +1,5 @@
-/* Every status that a caller can provoke on a machine without a GPU, and that outputs stay untouched. */
+/* Every status that a caller can provoke on a machine without a GPU, and that outputs stay
+ * untouched. */
 #include "check.h"
 
 #include <limits.h>

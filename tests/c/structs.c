@@ -24,8 +24,8 @@ typedef struct {
 } dl_tensor;
 
 #define SAME_PLACE(ours, our_field, theirs, their_field)                                           \
-    _Static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field) &&                  \
-                       sizeof(((ours*)0)->our_field) == sizeof(((theirs*)0)->their_field),        \
+    _Static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field) &&                   \
+                       sizeof(((ours*)0)->our_field) == sizeof(((theirs*)0)->their_field),         \
                    #our_field)
 
 SAME_PLACE(fourbit_device, kind, dl_device, device_type);
@@ -43,7 +43,8 @@ SAME_PLACE(fourbit_tensor, byte_offset, dl_tensor, byte_offset);
 _Static_assert(sizeof(fourbit_tensor) == sizeof(dl_tensor), "DLTensor");
 _Static_assert(sizeof(fourbit_dtype) == 4 && sizeof(fourbit_device) == 8, "DLDataType, DLDevice");
 
-/* Codes are DLPack's too: kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool; kDLCPU, kDLCUDA, kDLCUDAHost. */
+/* Codes are DLPack's too: kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool; kDLCPU, kDLCUDA,
+ * kDLCUDAHost. */
 _Static_assert(FOURBIT_DTYPE_CODE_INT == 0 && FOURBIT_DTYPE_CODE_UINT == 1, "codes");
 _Static_assert(FOURBIT_DTYPE_CODE_FLOAT == 2 && FOURBIT_DTYPE_CODE_BFLOAT == 4, "codes");
 _Static_assert(FOURBIT_DTYPE_CODE_BOOL == 6, "codes");
@@ -135,7 +136,8 @@ static void bad_values(void) {
     memset(&config, 0, sizeof config);
     config.struct_size = sizeof config;
     config.quant_type = 2;
-    FAILS(INVALID_ARGUMENT, "quant_type is 2", fourbit_quantizer_create(context, &config, &quantizer));
+    FAILS(INVALID_ARGUMENT, "quant_type is 2",
+          fourbit_quantizer_create(context, &config, &quantizer));
     config.quant_type = 0;
     const uint32_t sizes[] = {1, 16, 31, 63, 65, 96, 8192, UINT32_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
@@ -184,8 +186,8 @@ static void bad_values(void) {
 
 static void versions(void) {
     CHECK(fourbit_abi_version() == FOURBIT_ABI_VERSION);
-    CHECK(fourbit_version() == FOURBIT_VERSION_MAJOR * 10000 + FOURBIT_VERSION_MINOR * 100 +
-                                   FOURBIT_VERSION_PATCH);
+    CHECK(fourbit_version() ==
+          FOURBIT_VERSION_MAJOR * 10000 + FOURBIT_VERSION_MINOR * 100 + FOURBIT_VERSION_PATCH);
     char version[32];
     snprintf(version, sizeof version, "%d.%d.%d", FOURBIT_VERSION_MAJOR, FOURBIT_VERSION_MINOR,
              FOURBIT_VERSION_PATCH);

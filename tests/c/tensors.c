@@ -1,5 +1,5 @@
-/* Views of tensors: strides, offsets, ranks, alignment, and what is refused. Quantizing and decoding
- * through an odd view must give what a compact copy gives. */
+/* Views of tensors: strides, offsets, ranks, alignment, and what is refused. Quantizing and
+ * decoding through an odd view must give what a compact copy gives. */
 #include "check.h"
 #include "halves.h"
 
@@ -24,7 +24,9 @@ static int same_bytes(const fourbit_weight* a, const fourbit_weight* b) {
         NEED(fourbit_weight_part(a, i, NULL, &x));
         NEED(fourbit_weight_part(b, i, NULL, &y));
         size_t bytes = x.dtype.bits / 8;
-        for (int32_t d = 0; d < x.ndim; ++d) { bytes *= (size_t)x.shape[d]; }
+        for (int32_t d = 0; d < x.ndim; ++d) {
+            bytes *= (size_t)x.shape[d];
+        }
         same = x.ndim == y.ndim && memcmp(x.data, y.data, bytes) == 0;
     }
     return same;
@@ -100,7 +102,9 @@ static void unaligned_and_repeated(void) {
     fourbit_weight_destroy(expected);
     fourbit_weight_destroy(found);
 
-    for (int i = COLUMNS; i < ROWS * COLUMNS; ++i) { compact[i] = compact[i - COLUMNS]; }
+    for (int i = COLUMNS; i < ROWS * COLUMNS; ++i) {
+        compact[i] = compact[i - COLUMNS];
+    }
     const int64_t repeated[2] = {0, 1};
     view = plain;
     view.strides = repeated;
@@ -118,7 +122,9 @@ static void unaligned_and_repeated(void) {
 /* Ranks 0 to 8, and tensors without elements. */
 static void ranks(void) {
     float elements[64];
-    for (int i = 0; i < 64; ++i) { elements[i] = (float)(i - 31) / 32; }
+    for (int i = 0; i < 64; ++i) {
+        elements[i] = (float)(i - 31) / 32;
+    }
     const int64_t shape[9] = {2, 1, 2, 1, 2, 2, 2, 2, 1};
     for (int32_t rank = 0; rank <= FOURBIT_MAX_RANK; ++rank) {
         const fourbit_tensor tensor = tensor_of(elements, F32, rank, rank == 0 ? NULL : shape);

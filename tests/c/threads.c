@@ -11,12 +11,16 @@ typedef void (*task_fn)(void* data, size_t index);
 /* Ways to run a loop that all obey the contract. */
 static void in_order(void* user, size_t count, task_fn task, void* data) {
     ++*(int*)user;
-    for (size_t i = 0; i < count; ++i) { task(data, i); }
+    for (size_t i = 0; i < count; ++i) {
+        task(data, i);
+    }
 }
 
 static void backwards(void* user, size_t count, task_fn task, void* data) {
     ++*(int*)user;
-    for (size_t i = count; i > 0; --i) { task(data, i - 1); }
+    for (size_t i = count; i > 0; --i) {
+        task(data, i - 1);
+    }
 }
 
 typedef struct {
@@ -27,7 +31,9 @@ typedef struct {
 
 static void* run_share(void* argument) {
     const share* part = argument;
-    for (size_t i = part->first; i < part->count; i += 3) { part->task(part->data, i); }
+    for (size_t i = part->first; i < part->count; i += 3) {
+        part->task(part->data, i);
+    }
     return NULL;
 }
 
@@ -40,18 +46,24 @@ static void on_three_threads(void* user, size_t count, task_fn task, void* data)
         parts[t] = part;
         CHECK(pthread_create(&threads[t], NULL, run_share, &parts[t]) == 0);
     }
-    for (size_t t = 0; t < 3; ++t) { pthread_join(threads[t], NULL); }
+    for (size_t t = 0; t < 3; ++t) {
+        pthread_join(threads[t], NULL);
+    }
 }
 
 /* And two that do not: nothing is spoilt by a task too many or too few. */
 static void forgetful(void* user, size_t count, task_fn task, void* data) {
     ++*(int*)user;
-    if (count > 1) { task(data, 0); }
+    if (count > 1) {
+        task(data, 0);
+    }
 }
 
 static void repeating(void* user, size_t count, task_fn task, void* data) {
     ++*(int*)user;
-    for (size_t i = 0; i < 2 * count; ++i) { task(data, i % count); }
+    for (size_t i = 0; i < 2 * count; ++i) {
+        task(data, i % count);
+    }
 }
 
 static fourbit_context* with_loop(uint32_t threads, fourbit_parallel_for_fn loop, int* calls) {
@@ -141,10 +153,13 @@ static fourbit_context* shared_context;
 
 static void* compute_here(void* argument) {
     results* found = argument;
-    for (int i = 0; i < 3; ++i) { compute(shared_context, source, input, found); }
+    for (int i = 0; i < 3; ++i) {
+        compute(shared_context, source, input, found);
+    }
     /* An error of this thread, and of no other. */
     fourbit_weight* out = NULL;
-    const int failed = fourbit_weight_deserialize(shared_context, NULL, 0, &out) != FOURBIT_STATUS_OK;
+    const int failed =
+        fourbit_weight_deserialize(shared_context, NULL, 0, &out) != FOURBIT_STATUS_OK;
     return failed && fourbit_last_error()[0] != '\0' ? NULL : found;
 }
 
