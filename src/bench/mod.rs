@@ -5,5 +5,5 @@ mod roofline;
 mod timing;
 
 pub use arena::Arena;
-pub use roofline::Roofline;
-pub use timing::{Timing, measure};
+pub use roofline::{Roofline, copy, read, write};
+pub use timing::{Timing, measure, measure_in_turn};

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{Arena, measure};
+use super::{Arena, measure_in_turn};
 use crate::backend::cpu::{Runner, stream};
 
 /// Bytes per task.
@@ -22,55 +22,101 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// Measures with buffers of `bytes` bytes taken from `arena`.
+    /// Measures with slots of `bytes` bytes of `arena`, whose contents are lost.
     pub fn measure(runner: &Runner, arena: &mut Arena, bytes: usize, budget: Duration) -> Self {
-        let chunks = bytes / CHUNK;
-        let bytes = chunks * CHUNK;
-        let mut rate = |moved: usize, chunk: &(dyn Fn(*mut u8, *mut u8) + Sync)| {
-            let timing = measure(budget, || {
-                let (a, b) = (arena.slot(bytes) as usize, arena.slot(bytes) as usize);
-                runner.run(chunks, &|i| chunk((a + i * CHUNK) as *mut u8, (b + i * CHUNK) as *mut u8));
-            });
-            moved as f64 / timing.median
-        };
-        let sink = AtomicU64::new(0);
-        // SAFETY, for all: each task has chunks of its own, inside two slots that are in use by
-        // nothing else.
-        let read = rate(bytes, &|a, _| {
-            // SAFETY: see above.
-            sink.fetch_add(unsafe { sum(a) }, Relaxed);
-        });
-        // SAFETY: see above.
-        let filled = rate(bytes, &|a, _| unsafe { a.write_bytes(0x31, CHUNK) });
-        let zeros = vec![0x31u8; CHUNK.min(16 << 10)];
-        let streamed = rate(bytes, &|a, _| {
-            for at in (0..CHUNK).step_by(zeros.len()) {
-                // SAFETY: see above.
-                unsafe { stream::copy(zeros.as_ptr(), a.add(at), zeros.len()) };
-            }
-            stream::fence();
-        });
-        // SAFETY: see above.
-        let copied = rate(2 * bytes, &|a, b| unsafe { a.copy_to_nonoverlapping(b, CHUNK) });
-        let stream_copied = rate(2 * bytes, &|a, b| {
-            // SAFETY: see above.
-            unsafe { stream::copy(a, b, CHUNK) };
-            stream::fence();
-        });
-        Roofline { read, write: filled.max(streamed), copy: copied.max(stream_copied) }
+        let arena = std::cell::RefCell::new(arena);
+        let slot = || arena.borrow_mut().slot(bytes);
+        // SAFETY: the slots are `bytes` long, in use by nothing else, and two in a row are two.
+        let timings = measure_in_turn(
+            5 * budget,
+            &mut [
+                &mut || unsafe { read(runner, slot(), bytes) },
+                &mut || unsafe { write(runner, slot(), bytes, false) },
+                &mut || unsafe { write(runner, slot(), bytes, true) },
+                &mut || unsafe { copy(runner, slot(), slot(), bytes, false) },
+                &mut || unsafe { copy(runner, slot(), slot(), bytes, true) },
+            ],
+        );
+        let rate = |i: usize, moved: usize| moved as f64 / timings[i].median;
+        Roofline {
+            read: rate(0, bytes),
+            write: rate(1, bytes).max(rate(2, bytes)),
+            copy: rate(3, 2 * bytes).max(rate(4, 2 * bytes)),
+        }
     }
 }
 
-/// A sum in eight independent lanes, so that only memory limits it.
+/// Calls `chunk` with the offset and length of every part of `bytes`.
+fn in_chunks(runner: &Runner, bytes: usize, chunk: &(dyn Fn(usize, usize) + Sync)) {
+    runner.run(bytes.div_ceil(CHUNK), &|i| chunk(i * CHUNK, CHUNK.min(bytes - i * CHUNK)));
+}
+
+/// Reads `bytes` bytes.
 ///
 /// # Safety
-/// `chunk` holds [`CHUNK`] bytes, aligned to 8.
-unsafe fn sum(chunk: *const u8) -> u64 {
-    // SAFETY: the caller's contract.
-    let words = unsafe { std::slice::from_raw_parts(chunk.cast::<u64>(), CHUNK / 8) };
+/// `source` holds them and is aligned to 8.
+pub unsafe fn read(runner: &Runner, source: *const u8, bytes: usize) {
+    let (source, sink) = (source as usize, AtomicU64::new(0));
+    in_chunks(runner, bytes, &|at, length| {
+        // SAFETY: inside the source.
+        let words = unsafe { std::slice::from_raw_parts((source + at) as *const u64, length / 8) };
+        sink.fetch_add(sum(words), Relaxed);
+    });
+    std::hint::black_box(sink.into_inner());
+}
+
+/// Overwrites `bytes` bytes with ordinary or streaming stores.
+///
+/// # Safety
+/// `target` has room for them.
+pub unsafe fn write(runner: &Runner, target: *mut u8, bytes: usize, streaming: bool) {
+    const PATTERN: [u8; 4096] = [0x31; 4096];
+    let target = target as usize;
+    in_chunks(runner, bytes, &|at, length| {
+        let target = (target + at) as *mut u8;
+        if streaming {
+            for at in (0..length).step_by(PATTERN.len()) {
+                // SAFETY: inside the target.
+                unsafe { stream::copy(PATTERN.as_ptr(), target.add(at), PATTERN.len().min(length - at)) };
+            }
+            stream::fence();
+        } else {
+            // SAFETY: inside the target.
+            unsafe { target.write_bytes(0x31, length) };
+        }
+    });
+}
+
+/// Copies `bytes` bytes with ordinary or streaming stores.
+///
+/// # Safety
+/// `source` holds them, `target` has room for them, and the two do not overlap.
+pub unsafe fn copy(runner: &Runner, source: *const u8, target: *mut u8, bytes: usize, streaming: bool) {
+    let (source, target) = (source as usize, target as usize);
+    in_chunks(runner, bytes, &|at, length| {
+        let (source, target) = ((source + at) as *const u8, (target + at) as *mut u8);
+        // SAFETY: inside source and target.
+        unsafe {
+            if streaming {
+                stream::copy(source, target, length);
+                stream::fence();
+            } else {
+                target.copy_from_nonoverlapping(source, length);
+            }
+        }
+    });
+}
+
+/// A sum in eight independent lanes, so that only memory limits it.
+fn sum(words: &[u64]) -> u64 {
+    let (eights, rest) = words.as_chunks::<8>();
     let mut lanes = [0u64; 8];
-    for eight in words.chunks_exact(8) {
-        lanes.iter_mut().zip(eight).for_each(|(lane, w)| *lane = lane.wrapping_add(*w));
+    for eight in eights {
+        // Indices, because an iterator that is not inlined would be what is measured.
+        #[allow(clippy::needless_range_loop)]
+        for i in 0..8 {
+            lanes[i] = lanes[i].wrapping_add(eight[i]);
+        }
     }
-    lanes.iter().fold(0, |a, b| a.wrapping_add(*b))
+    lanes.iter().chain(rest).fold(0, |a, b| a.wrapping_add(*b))
 }

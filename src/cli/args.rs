@@ -132,9 +132,11 @@ pub(crate) struct PlanArgs {
     pub model_dir: PathBuf,
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Print the plan as JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
+    #[command(flatten)]
+    pub _save: SaveArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 #[derive(Debug, Args)]

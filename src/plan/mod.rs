@@ -9,6 +9,7 @@ mod architecture;
 mod autoskip;
 mod build;
 mod decide;
+mod draft;
 mod exclude;
 mod explicit;
 mod generic;

@@ -65,13 +65,10 @@ pub(crate) unsafe fn drive(job: &DequantizeJob, first_block: u64, blocks: u64, d
 unsafe fn decode_run(job: &DequantizeJob, start: usize, numel: usize, output: *mut u8, decode: DecodeRun) {
     let weight = &job.weight;
     let shift = weight.block_size.shift();
-    let mut scales = [0f32; RUN / 32];
-    let scales = &mut scales[..(numel >> shift).max(1)];
+    let mut buffer = [0f32; RUN / 32];
     // SAFETY: the caller's contract; runs are even, so they start at a byte.
     unsafe {
-        for (i, scale) in scales.iter_mut().enumerate() {
-            *scale = weight.scales.get((start >> shift) + i);
-        }
+        let scales = weight.scales.run(start >> shift, (numel >> shift).max(1), &mut buffer);
         let codes = weight.codes.add(start / 2);
         decode(codes, &weight.codebook, scales, shift.min(RUN_SHIFT), output, job.output_type);
     }

@@ -2,7 +2,7 @@
 //! the read of every line that is about to be overwritten.
 
 /// Outputs from this size on are streamed.
-pub(crate) const STREAM_BYTES: u64 = 8 << 20;
+pub(crate) const STREAM_BYTES: u64 = 4 << 20;
 
 /// Copies `count` bytes with non-temporal stores where the target has them. [`fence`] must follow
 /// before another thread may read them.
