@@ -6,9 +6,7 @@
 use std::arch::asm;
 
 use crate::backend::GemmJob;
-use crate::backend::cpu::gemm::kernels::{
-    PANEL_TILES, PanelProduct, STRIP_BYTES, TILE_WIDTH, TileKernels,
-};
+use crate::backend::cpu::gemm::kernels::{PANEL_TILES, PanelProduct, STRIP_BYTES, TILE_WIDTH, TileKernels};
 use crate::backend::cpu::gemm::{Kernels, Workspace, run};
 use crate::backend::cpu::runner::Runner;
 use crate::backend::cpu::{avx512, avx512bf16};
@@ -77,7 +75,9 @@ unsafe fn multiply(product: &PanelProduct) {
     for half in 0..PANEL_TILES / 2 {
         for pair in 0..pairs {
             // SAFETY: passed on.
-            unsafe { block(product, [half * 2, half * 2 + 1, 0, 0], [pair * 2, pair * 2 + 1], Shape::TwoByTwo) };
+            unsafe {
+                block(product, [half * 2, half * 2 + 1, 0, 0], [pair * 2, pair * 2 + 1], Shape::TwoByTwo)
+            };
         }
     }
     if product.input_tiles % 2 == 1 {
@@ -111,7 +111,11 @@ unsafe fn block(product: &PanelProduct, weights: [usize; 4], inputs: [usize; 2],
     let terms = &[(0, 0), (0, 1), (1, 0)][..if product.terms == 1 { 1 } else { 3 }];
     // SAFETY: the strips and the sums exist.
     unsafe {
-        if product.add { load(&sums) } else { clear() }
+        if product.add {
+            load(&sums)
+        } else {
+            clear()
+        }
         for (weight_term, input_term) in terms {
             let w = weights.map(|tile| strip(product.weights, tile, *weight_term));
             let x = inputs.map(|tile| strip(product.inputs, tile, *input_term));

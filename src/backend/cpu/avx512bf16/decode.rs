@@ -96,7 +96,8 @@ unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDe
         for term in 0..TERMS {
             for half in 0..2 {
                 let (even, odd) = (weights[0][term][half], weights[1][term][half]);
-                let tile = |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
+                let tile =
+                    |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
                 // SAFETY: the tiles lie inside the strip.
                 unsafe {
                     _mm512_storeu_si512(tile(0).cast(), _mm512_unpacklo_epi16(even, odd));
@@ -156,7 +157,8 @@ impl<'a> Tables<'a> {
                 let low = _mm512_set1_ps(weight.scales.get(first >> shift));
                 let high = if count > 32 { weight.scales.get((first + 32) >> shift) } else { 0.0 };
                 let high = _mm512_set1_ps(high);
-                tables = terms::<TERMS>(_mm512_mul_ps(self.codebook, low), _mm512_mul_ps(self.codebook, high));
+                tables =
+                    terms::<TERMS>(_mm512_mul_ps(self.codebook, low), _mm512_mul_ps(self.codebook, high));
                 // The second 32 weights, in words 8 to 15 of each half, use the upper table.
                 let upper = _mm512_maskz_mov_epi16(0xff00_ff00, _mm512_set1_epi16(16));
                 indices = [_mm512_srlv_epi16(codes, shifts), _mm512_setzero_si512()];

@@ -50,7 +50,12 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The piece that begins with input row `first` of the job.
-    pub(super) fn next(job: &GemmJob, first: usize, kernels: &'static Kernels, runner: &Runner) -> Result<Self> {
+    pub(super) fn next(
+        job: &GemmJob,
+        first: usize,
+        kernels: &'static Kernels,
+        runner: &Runner,
+    ) -> Result<Self> {
         let left = job.m as usize - first;
         let (depth, width) = depth_and_width(job);
         let path = Path::of(job, left, kernels);
