@@ -42,7 +42,9 @@ void Session::evaluate_prompt(const std::vector<int>& prompt) {
 
 Generation Session::run(const std::vector<int>& prompt, const Limits& limits,
                         const std::function<void(const std::string&)>& on_text) {
-    if (prompt.empty()) { throw std::runtime_error("the prompt has no tokens"); }
+    if (prompt.empty()) {
+        throw std::runtime_error("the prompt has no tokens");
+    }
     if (cache_.length() + prompt.size() >= cache_.capacity()) {
         throw std::runtime_error("the text has " + std::to_string(cache_.length() + prompt.size()) +
                                  " tokens, the context " + std::to_string(cache_.capacity()));
@@ -57,13 +59,17 @@ Generation Session::run(const std::vector<int>& prompt, const Limits& limits,
     for (;;) {
         next[0] = sampler_.choose(logits_);
         const auto& stop = limits.stop;
-        if (std::find(stop.begin(), stop.end(), next[0]) != stop.end()) { break; }
+        if (std::find(stop.begin(), stop.end(), next[0]) != stop.end()) {
+            break;
+        }
         const std::string bytes = tokenizer_.decode(next[0]);
         done.tokens.push_back(next[0]);
         done.text += bytes;
         on_text(bytes);
         const bool full = cache_.length() == cache_.capacity();
-        if (done.tokens.size() == limits.tokens || full) { break; }
+        if (done.tokens.size() == limits.tokens || full) {
+            break;
+        }
         model_.logits(model_.forward(next, cache_), 1, logits_.data());
         ++done.decoded;
     }
