@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -31,7 +32,13 @@ class Worker:
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=TOOLS, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=TOOLS,
+            # Huge pages for numpy's arrays alone would be unfair.
+            env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},
+            text=True,
         )
         self.about = self.answer()["about"]
 
@@ -135,7 +142,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
         for double in (False, True):
             out.append(Case("quantize", n, k, "bfloat16", double=double))
         for dtype in ("bfloat16", "float32"):
-            out.append(Case("dequantize", n, k, dtype))
+            out += [Case("dequantize", n, k, dtype, fresh=fresh) for fresh in (False, True)]
         for dtype in ("bfloat16", "float32"):
             batches = options.batch or ([1, 16] if options.quick else BATCHES)
             out += [Case("gemm", n, k, dtype, m=m) for m in batches]

@@ -11,6 +11,8 @@ use crate::context::Context;
 /// Everything that was measured, and on what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// What the caller says of the run, such as the commit.
+    pub label: String,
     /// This library's version.
     pub version: &'static str,
     /// The processor.
@@ -32,6 +34,7 @@ pub struct Report {
 impl Report {
     pub(super) fn new(context: &Context, rotation_bytes: usize, roofline: Roofline) -> Self {
         Report {
+            label: String::new(),
             version: env!("CARGO_PKG_VERSION"),
             cpu: machine::cpu_name(),
             cache_bytes: machine::cache_bytes(),
@@ -112,6 +115,9 @@ pub fn markdown(report: &Report) -> String {
     report.preamble().lines().for_each(|line| {
         let _ = writeln!(text, "* {line}");
     });
+    if !report.label.is_empty() {
+        let _ = writeln!(text, "* {}", report.label);
+    }
     let _ = writeln!(text, "\n| {} |\n|{}", HEADER.join(" | "), " --- |".repeat(HEADER.len()));
     for figure in &report.figures {
         let _ = writeln!(text, "| {} |", row(figure).join(" | "));

@@ -44,7 +44,8 @@ pub struct Selection {
 const SHAPES: [(u64, u64); 4] = [(14336, 4096), (4096, 4096), (1024, 4096), (576, 1536)];
 const TYPES: [FloatType; 3] = [FloatType::Bf16, FloatType::F16, FloatType::F32];
 const BATCHES: [u64; 7] = [1, 2, 8, 16, 32, 64, 256];
-const FULL_BATCHES: [u64; 11] = [1, 2, 3, 4, 8, 16, 32, 64, 256, 512, 2048];
+const DEFAULT_BLOCK: &[BlockSize] = &[BlockSize::DEFAULT];
+const FULL_BATCHES: [u64; 10] = [1, 2, 3, 4, 8, 16, 32, 64, 256, 1024];
 
 impl Selection {
     fn wants(&self, operation: Operation) -> bool {
@@ -72,7 +73,7 @@ impl Selection {
     }
 
     fn blocks(&self) -> &'static [BlockSize] {
-        if self.scope == Scope::Full { &BlockSize::ALL } else { &BlockSize::ALL[1..2] }
+        if self.scope == Scope::Full { &BlockSize::ALL } else { DEFAULT_BLOCK }
     }
 }
 
@@ -127,17 +128,18 @@ fn measure_all(bench: &mut Bench<'_>, selection: &Selection) -> Result<()> {
 }
 
 fn all_quantize(bench: &mut Bench<'_>, selection: &Selection) -> Result<()> {
-    let full = selection.scope == Scope::Full;
-    let types: &[QuantType] = if full { &[QuantType::Nf4, QuantType::Fp4] } else { &[QuantType::Nf4] };
-    let rules: &[Rule] = if full { &[Rule::BnbCpu, Rule::BnbCuda] } else { &[Rule::BnbCpu] };
+    let others =
+        [(QuantType::Nf4, Rule::BnbCuda), (QuantType::Fp4, Rule::BnbCpu), (QuantType::Fp4, Rule::BnbCuda)];
     for (i, shape) in selection.shapes().into_iter().enumerate() {
         for dtype in selection.types() {
-            for (quant_type, rule) in types.iter().flat_map(|t| rules.iter().map(move |r| (*t, *r))) {
-                // The options on the largest shape only.
-                for block in if i == 0 { selection.blocks() } else { &BlockSize::ALL[1..2] } {
-                    let form = Form { block: *block, ..Form::plain(shape) };
-                    quantize::into_place(bench, form, *dtype, quant_type, rule)?;
-                }
+            // The options on the first shape only.
+            for block in if i == 0 { selection.blocks() } else { DEFAULT_BLOCK } {
+                let form = Form { block: *block, ..Form::plain(shape) };
+                quantize::into_place(bench, form, *dtype, QuantType::Nf4, Rule::BnbCpu)?;
+            }
+            for (quant_type, rule) in others.into_iter().filter(|_| i == 0 && selection.scope == Scope::Full)
+            {
+                quantize::into_place(bench, Form::plain(shape), *dtype, quant_type, rule)?;
             }
             for double in [false, true] {
                 quantize::to_new_weight(bench, Form { double, ..Form::plain(shape) }, *dtype)?;
@@ -150,7 +152,7 @@ fn all_quantize(bench: &mut Bench<'_>, selection: &Selection) -> Result<()> {
 fn all_dequantize(bench: &mut Bench<'_>, selection: &Selection) -> Result<()> {
     for (i, shape) in selection.shapes().into_iter().enumerate() {
         for dtype in selection.types() {
-            for block in if i == 0 { selection.blocks() } else { &BlockSize::ALL[1..2] } {
+            for block in if i == 0 { selection.blocks() } else { DEFAULT_BLOCK } {
                 for double in [false, true] {
                     dequantize(bench, Form { shape, block: *block, double }, *dtype)?;
                 }
@@ -168,7 +170,7 @@ fn all_gemm(bench: &mut Bench<'_>, selection: &Selection) -> Result<()> {
             product::batches(bench, form, *dtype, GemmOptions::default(), selection.batches())?;
             product::hot(bench, form, *dtype)?;
             let double = Form { double: true, ..form };
-            let batches = if full { selection.batches() } else { &[1] };
+            let batches: &[u64] = if full { &[1, 16, 256] } else { &[1] };
             product::batches(bench, double, *dtype, GemmOptions::default(), batches)?;
         }
         if full && i == 0 {

@@ -1,12 +1,13 @@
 //! `fourbit bench`: how fast this machine is, and how much of it each operation uses.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
-use fourbit::Result;
 use fourbit::backend::cpu::Isa;
 use fourbit::bench::{self, Effort, HEADER, Operation, Report, Scope, Selection};
+use fourbit::{Error, Result};
 
 use super::{Answer, print};
 
@@ -24,6 +25,15 @@ pub(crate) struct BenchArgs {
     /// Print a Markdown table.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
+    /// Write PREFIX.md and PREFIX.json.
+    #[arg(long, value_name = "PREFIX")]
+    pub save: Option<PathBuf>,
+    /// Text for the result, such as the commit.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub label: String,
+    /// Seconds to wait, before each figure, until other programs leave the machine alone.
+    #[arg(long, value_name = "SECONDS")]
+    pub patience: Option<u64>,
     /// Threads to use [default: one per processor].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub threads: usize,
@@ -42,16 +52,18 @@ pub(crate) struct BenchArgs {
 impl BenchArgs {
     fn selection(&self) -> Selection {
         let ms = Duration::from_millis;
-        let (scope, effort) = match (self.quick, self.full) {
+        let (scope, mut effort) = match (self.quick, self.full) {
             (true, _) => {
                 (Scope::Quick, Effort { budget: ms(100), attempts: 1, patience: ms(0), longest: ms(300) })
             }
-            (_, true) => (
-                Scope::Full,
-                Effort { budget: ms(400), attempts: 3, patience: ms(20_000), longest: ms(4000) },
-            ),
+            (_, true) => {
+                (Scope::Full, Effort { budget: ms(300), attempts: 3, patience: ms(5000), longest: ms(2000) })
+            }
             _ => (Scope::Standard, Effort { budget: ms(80), attempts: 1, patience: ms(0), longest: ms(500) }),
         };
+        if let Some(seconds) = self.patience {
+            effort.patience = Duration::from_secs(seconds);
+        }
         Selection {
             scope,
             shapes: self.shape.clone(),
@@ -76,13 +88,26 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Answer> {
             print(&line(&bench::row(figure)));
         }
     };
-    let report = bench::run(&args.selection(), &mut { header }, &mut { figure })?;
+    let mut report = bench::run(&args.selection(), &mut { header }, &mut { figure })?;
+    report.label = args.label.clone();
+    let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     if args.json {
-        print(&serde_json::to_string_pretty(&report).unwrap_or_default());
+        print(&json);
     } else if args.markdown {
         print(&bench::markdown(&report));
     }
+    if let Some(prefix) = &args.save {
+        write(prefix, ".md", &bench::markdown(&report))?;
+        write(prefix, ".json", &json)?;
+    }
     Ok(Answer::Yes)
+}
+
+fn write(prefix: &Path, extension: &str, text: &str) -> Result<()> {
+    let mut path = prefix.as_os_str().to_owned();
+    path.push(extension);
+    let path = PathBuf::from(path);
+    std::fs::write(&path, format!("{}\n", text.trim_end())).map_err(|e| Error::io(&path, "cannot write", e))
 }
 
 /// Cells in columns: figures come one by one, so the widths are known beforehand.

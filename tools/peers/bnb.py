@@ -74,10 +74,10 @@ class Peer:
         """Inference as Linear4bit does it: for bfloat16, where the processor has AVX-512 BF16, with
         weights that were put into the order of that kernel."""
         codes, state = self.quantized(case)
-        if case.dtype == "bfloat16" and not case.double:
-            codes, state = self.packed(codes, state)
-        weights = self.rotating(codes, state, case)
         x = self.torch.from_numpy(operands.inputs(case)).to(self.dtype(case))
+        if case.dtype == "bfloat16" and not case.double:
+            codes, state = self.packed(codes, state, x[:1])
+        weights = self.rotating(codes, state, case)
 
         def operation(i: int):
             codes, state = weights[i % len(weights)]
@@ -85,8 +85,19 @@ class Peer:
 
         return operation, operation(0)[0, :4].float().tolist()
 
-    def packed(self, codes, state):
+    def packed(self, codes, state, x):
+        """The order of the AVX-512 BF16 kernel, if there is one and it computes the product: that
+        of bitsandbytes-cpu-fork 0.50.2.dev9 does not."""
         functional = self.functional
         pack = getattr(functional, "_convert_weight_packed_for_cpu", None)
         has = getattr(functional, "has_avx512bf16", None)
-        return pack(codes, state) if pack and has and has() else (codes, state)
+        if not (pack and has and has()):
+            return codes, state
+        own = copy.copy(state)
+        own.absmax = state.absmax.clone()
+        packed = pack(codes.clone(), own)
+        right = self.bnb.matmul_4bit(x, codes, quant_state=state).float()
+        got = self.bnb.matmul_4bit(x, packed[0], quant_state=packed[1]).float()
+        if (right - got).norm() > 0.05 * right.norm():
+            return codes, state
+        return packed

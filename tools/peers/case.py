@@ -15,10 +15,13 @@ class Case:
     dtype: str  # bfloat16, float16, float32
     m: int = 0
     double: bool = False
+    fresh: bool = False  # dequantize into memory that is new to the process
 
     def title(self) -> str:
-        rows = f" M={self.m}" if self.m else ""
-        return f"{self.operation} {self.n}x{self.k} {self.dtype}{' double' * self.double}{rows}"
+        words = [self.operation, f"{self.n}x{self.k}", self.dtype]
+        words += [f"M={self.m}"] * bool(self.m)
+        words += ["double"] * self.double + ["new memory"] * self.fresh
+        return " ".join(words)
 
     def packed_bytes(self) -> int:
         """Bytes of codes and float32 absmax: what a product must read."""

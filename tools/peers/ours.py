@@ -79,9 +79,11 @@ def to_float(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def tensor(array: np.ndarray, dtype: str) -> Tensor:
-    """A view of `array`, which must outlive it."""
+    """A view of `array`, which it keeps alive."""
     shape = (c_int64 * array.ndim)(*array.shape)
-    return Tensor(array.ctypes.data, Device(), array.ndim, DTYPES[dtype][0], shape, None, 0)
+    view = Tensor(array.ctypes.data, Device(), array.ndim, DTYPES[dtype][0], shape, None, 0)
+    view.keep = array
+    return view
 
 
 class Peer:
@@ -132,7 +134,7 @@ class Peer:
         sources = [tensor(a, case.dtype) for a in arrays]
         quantizer = self.quantizer(case)
 
-        def operation(i: int, _keep=arrays) -> None:
+        def operation(i: int) -> None:
             weight = self.quantize(quantizer, sources[i % len(sources)])
             self.library.fourbit_weight_destroy(weight)
 
@@ -146,18 +148,19 @@ class Peer:
             self.weights.append(self.quantize(quantizer, source))
 
     def prepare_dequantize(self, case: Case):
+        """Into one buffer, as a program that decodes layer after layer has it, or a new one."""
         self.rotating_weights(case)
-        count = copies(case.dense_bytes(), self.rotation)
-        outputs = [np.ones((case.n, case.k), DTYPES[case.dtype][1]) for _ in range(count)]
-        targets = [tensor(o, case.dtype) for o in outputs]
+        output = np.ones((case.n, case.k), DTYPES[case.dtype][1])
 
-        def operation(i: int, _keep=outputs) -> None:
+        def operation(i: int) -> None:
+            target = tensor(np.empty_like(output) if case.fresh else output, case.dtype)
             weight = self.weights[i % len(self.weights)]
-            target = ctypes.byref(targets[i % len(targets)])
-            self.call("dequantize", self.context, weight, target)
+            self.call("dequantize", self.context, weight, ctypes.byref(target))
 
-        operation(0)
-        return operation, to_float(outputs[0][0, :4], case.dtype).tolist()
+        if not case.fresh:
+            operation(0)
+            return operation, to_float(output[0, :4], case.dtype).tolist()
+        return operation, []
 
     def prepare_gemm(self, case: Case):
         self.rotating_weights(case)
@@ -165,7 +168,7 @@ class Peer:
         y = np.zeros((case.m, case.n), DTYPES[case.dtype][1])
         source, target = tensor(x, case.dtype), tensor(y, case.dtype)
 
-        def operation(i: int, _keep=(x, y)) -> None:
+        def operation(i: int) -> None:
             weight = self.weights[i % len(self.weights)]
             arguments = (self.context, ctypes.byref(source), weight, None, None)
             self.call("gemm", *arguments, ctypes.byref(target))
