@@ -2,6 +2,7 @@
 
 mod args;
 mod dequantize;
+mod device_map;
 mod inspect;
 mod plan;
 mod progress;
