@@ -13,7 +13,7 @@ use std::process::Command;
 use fourbit::backend::cpu::CpuConfig;
 use fourbit::checkpoint::Checkpoint;
 use fourbit::dtype::DType;
-use fourbit::quant::{gemm, GemmOptions};
+use fourbit::quant::{GemmOptions, gemm};
 use job_support::{ok, quantize, refused};
 
 /// A Llama with `layers` matrices of the given shape, all zeros so far. Returns the file and where
