@@ -4,7 +4,6 @@
 #[path = "common/guard.rs"]
 mod guard;
 #[path = "common/values.rs"]
-#[allow(dead_code)]
 mod values;
 
 use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa};

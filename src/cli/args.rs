@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Turn a quantized checkpoint back into 16 or 32 bits.
     Dequantize(DequantizeArgs),
+    /// Measure this machine and every operation on it: half a minute.
+    Bench(super::bench::BenchArgs),
 }
 
 /// Options that decide the plan and the bytes.
@@ -177,9 +179,11 @@ pub(crate) struct PlanArgs {
     pub model_dir: PathBuf,
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Print the plan as JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
+    #[command(flatten)]
+    pub _save: SaveArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The command line: arguments, progress, tables. No logic that the library lacks.
 
 mod args;
+mod bench;
 mod dequantize;
 mod inspect;
 mod interrupt;
@@ -36,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(a) => inspect::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Dequantize(a) => dequantize::run(a),
+        Command::Bench(a) => bench::run(a),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
