@@ -46,6 +46,19 @@ unsafe fn copy_lines(source: *const u8, target: *mut u8, lines: usize) {
     unsafe { std::ptr::copy_nonoverlapping(source, target, lines * LINE) };
 }
 
+/// Starts to fetch a line; any address will do.
+#[inline]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64; a prefetch does not fault.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Makes streamed bytes visible before whatever this thread stores next.
 pub(crate) fn fence() {
     #[cfg(target_arch = "x86_64")]
