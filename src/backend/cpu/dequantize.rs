@@ -36,7 +36,7 @@ pub(crate) unsafe fn drive(job: &DequantizeJob, first_block: u64, blocks: u64, d
     let end = ((first_block + blocks) << shift).min(job.numel) as usize;
     let full_end = end >> shift << shift;
     let size = job.output_type.size();
-    let streamed = job.numel * size as u64 >= stream::STREAM_BYTES;
+    let streamed = stream::pays(job.numel * size as u64);
     // SAFETY: the runs lie inside the job and end at a block's end or inside a larger block.
     unsafe {
         if streamed {

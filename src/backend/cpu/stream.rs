@@ -1,8 +1,11 @@
 //! Stores that go past the caches, for outputs too large to stay in them: they spare the memory
 //! the read of every line that is about to be overwritten.
 
-/// Outputs from this size on are streamed, where there are such stores.
-pub(crate) const STREAM_BYTES: u64 = if cfg!(target_arch = "x86_64") { 4 << 20 } else { u64::MAX };
+/// Whether an output of so many bytes is better streamed: there are such stores, and it would push
+/// most of the caches' contents out.
+pub(crate) const fn pays(bytes: u64) -> bool {
+    cfg!(target_arch = "x86_64") && bytes >= 4 << 20
+}
 
 const LINE: usize = 64;
 
