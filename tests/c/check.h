@@ -46,11 +46,15 @@ static inline int check_status(fourbit_status status, fourbit_status expected, c
 /* A call without which the rest of the test makes no sense. */
 #define NEED(call)                                                                                 \
     do {                                                                                           \
-        if (!OK(call)) { exit(1); }                                                                \
+        if (!OK(call)) {                                                                           \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static inline int check_result(void) {
-    if (check_failures != 0) { printf("%d checks failed\n", check_failures); }
+    if (check_failures != 0) {
+        printf("%d checks failed\n", check_failures);
+    }
     return check_failures == 0 ? 0 : 1;
 }
 

@@ -40,7 +40,9 @@ static inline uint16_t f16_of(float value) {
     memcpy(&bits, &value, sizeof bits);
     const uint32_t sign = bits >> 16 & 0x8000;
     const uint32_t magnitude = bits & 0x7fffffff;
-    if (magnitude < 0x38800000) { return (uint16_t)sign; } /* below 2^-14: flushed */
+    if (magnitude < 0x38800000) {
+        return (uint16_t)sign;
+    } /* below 2^-14: flushed */
     const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
     return (uint16_t)(sign | ((rounded >> 13) - (112 << 10)));
 }

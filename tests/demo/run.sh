@@ -44,7 +44,20 @@ engine_from_installed_tree() {
         cmake --build "$BUILD/demo" --parallel "$(nproc)"
 }
 
+# c_example NAME ARGUMENT...
+c_example() { "$BUILD/examples/c/$1" "${@:2}"; }
+
+c_conversion() {
+    rm -rf "$BUILD/examples/c/converted"
+    c_example convert_checkpoint $MODEL "$BUILD/examples/c/converted" &&
+        cmp "$BUILD/examples/c/converted/model.safetensors" $QUANTIZED/model.safetensors
+}
+
 check "make demo" demo
+check "C example: quantize_tensor" c_example quantize_tensor
+check "C example: load_weight" c_example load_weight $QUANTIZED
+check "C example: convert_checkpoint writes what the command wrote" c_conversion
+check "C example: own_threads" c_example own_threads
 check "fourbit verify agrees with what was written" verified
 check "the engine's text from 16-bit weights" writes "$LLAMA" $MODEL "$(expected_text 1)"
 check "the engine's text from 4-bit weights" writes "$LLAMA" $QUANTIZED "$(expected_text 2)"
