@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use fourbit::checkpoint::parse_size;
+use fourbit::checkpoint::{JobMode, Part, parse_size};
 use fourbit::codebook::{QuantType, Rule};
+use fourbit::device_map::MaxMemory;
 use fourbit::dtype::FloatType;
 use fourbit::plan::Profile;
 use fourbit::quant::{BlockSize, QuantSpec, Storage};
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Quantize a checkpoint to 4 bits.
     Quantize(QuantizeArgs),
+    /// Complete a checkpoint whose parts `quantize --part` has written.
+    Merge(MergeArgs),
     /// Show what `quantize` would do with every tensor, and why.
     Plan(PlanArgs),
     /// List the tensors and 4-bit weights of a checkpoint.
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Turn a quantized checkpoint back into 16 or 32 bits.
     Dequantize(DequantizeArgs),
+    /// Measure this machine and every operation on it: half a minute.
+    Bench(super::bench::BenchArgs),
 }
 
 /// Options that decide the plan and the bytes.
@@ -95,7 +100,50 @@ pub(crate) struct QuantizeArgs {
     #[command(flatten)]
     pub save: SaveArgs,
     #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// How much to do at once.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// Continue a run that was interrupted; its finished files stay. Without one, start.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Write only part I of N (from 1) of the output files. Parts may run anywhere and be repeated;
+    /// `fourbit merge` completes the checkpoint.
+    #[arg(long, value_name = "I/N", value_parser = text(Part::parse), conflicts_with = "force")]
+    pub part: Option<Part>,
+    /// Only read the source through, once for all parts that use this output directory.
+    #[arg(long, conflicts_with_all = ["part", "resume", "force"])]
+    pub prepare: bool,
+    /// Most working memory: bytes, or KB, MB, GB, TB [default: what keeps all threads busy].
+    #[arg(long, value_name = "SIZE", value_parser = text(parse_size))]
+    pub memory: Option<u64>,
+}
+
+impl JobArgs {
+    pub(crate) fn mode(&self) -> JobMode {
+        match self.part {
+            Some(part) => JobMode::Part(part),
+            None if self.prepare => JobMode::Prepare,
+            None if self.resume => JobMode::Resume,
+            None => JobMode::Resumable,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Where the parts were written, or copied together.
+    pub out_dir: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// How to write.
@@ -132,11 +180,29 @@ pub(crate) struct PlanArgs {
     pub model_dir: PathBuf,
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    #[command(flatten)]
+    pub devices: DeviceMapArgs,
     /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
     #[command(flatten)]
     pub _save: SaveArgs,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Where everything would go.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceMapArgs {
+    /// Also share the modules out among devices: auto (or balanced), balanced_low_0, sequential, fit, a
+    /// device (0, cpu) for everything, or a .json file with a map.
+    #[arg(long, value_name = "HOW")]
+    pub device_map: Option<String>,
+    /// Memory of each device, such as 0=20GiB,1=20GiB,cpu=64GiB; nine tenths of it are used [default: the
+    /// free memory of this machine, as cpu].
+    #[arg(long, value_name = "LIST", requires = "device_map", value_parser = text(MaxMemory::parse))]
+    pub max_memory: Option<MaxMemory>,
+    /// Allow modules on cpu and disk (llm_int8_enable_fp32_cpu_offload).
+    #[arg(long, requires = "device_map")]
+    pub offload: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::architecture::Architecture;
 use super::decide::Verdict;
+use super::devices;
 use super::draft::Draft;
 use super::names::leaf;
 use super::options::PlanOptions;
@@ -30,7 +31,7 @@ impl Plan {
         let casts = Casts::new(&architecture, options.profile.casts_like(), dtype)?;
         let entries = tensors.iter().zip(&verdicts);
         let entries = entries.map(|(t, v)| entry(t, v, &casts, &architecture, options)).collect();
-        Ok(Plan {
+        let mut plan = Plan {
             model_type: architecture.model_type.map(str::to_owned),
             profile: options.profile,
             mode: architecture.mode(),
@@ -38,7 +39,9 @@ impl Plan {
             skip_modules,
             entries,
             notes,
-        })
+        };
+        devices::assign(config, &mut plan, options)?;
+        Ok(plan)
     }
 }
 
@@ -66,7 +69,7 @@ fn entry(
         Ok(converted) => converted.to_string(),
         Err(kept) => kept.to_string(),
     };
-    PlanEntry { source: tensor.clone(), action, reason, bytes_before, bytes_after }
+    PlanEntry { source: tensor.clone(), action, reason, bytes_before, bytes_after, device: None }
 }
 
 fn load_dtype(config: &Value, tensors: &[SourceTensor], options: &PlanOptions) -> Result<FloatType> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::architecture::Architecture;
-use super::autoskip::{SkipList, automatic_v4, automatic_v5, given, held_in_fp32};
+use super::autoskip::{self, SkipList, automatic_v4, automatic_v5, given, held_in_fp32};
 use super::generic::{Kind, is_embedding_leaf, is_expert};
 use super::heads::Heads;
 use super::matchers::Reader;
@@ -72,11 +72,13 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// Prepares them. `list` takes the place of the automatic skip list, as in transformers.
+    /// Prepares them. `list` takes the place of the automatic skip list, as in transformers; `offloaded`
+    /// joins either.
     pub fn new(
         version: Version,
         architecture: &'a Architecture<'a>,
         list: Option<&[String]>,
+        offloaded: &[String],
         experts: Experts,
     ) -> Result<Self> {
         let row = match version {
@@ -91,7 +93,7 @@ impl<'a> Rules<'a> {
             architecture,
             row,
             non_linear: row.map(|row| non_linear(row, non)).unwrap_or_default(),
-            skip: skip_list(version, architecture, row, list)?,
+            skip: skip_list(version, architecture, row, list, offloaded)?,
             own_list: list.is_some(),
             other_names,
             experts,
@@ -225,6 +227,7 @@ fn skip_list(
     architecture: &Architecture,
     row: Option<&Row>,
     list: Option<&[String]>,
+    offloaded: &[String],
 ) -> Result<SkipList> {
     let mut entries: Vec<_> = list.into_iter().flat_map(given).collect();
     if let Some(row) = row {
@@ -239,5 +242,6 @@ fn skip_list(
         }
         entries.extend(held_in_fp32(fp32));
     }
+    entries.extend(autoskip::offloaded(offloaded));
     SkipList::new(entries)
 }

@@ -2,6 +2,7 @@
 
 use super::architecture::Architecture;
 use super::decide::{Rules, Verdict, Version};
+use super::devices;
 use super::exclude::ModulePatterns;
 use super::explicit::{Module, skip_list};
 use super::generic::{is_embedding_leaf, is_expert};
@@ -56,6 +57,8 @@ pub struct Draft<'a> {
     /// The caller's patterns, where they are the library's own.
     skip: ModulePatterns,
     include: ModulePatterns,
+    /// An explicit device map keeps modules unquantized.
+    offloads: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -68,9 +71,10 @@ impl<'a> Draft<'a> {
         let portable = options.profile == Profile::Portable;
         let list = if portable { None } else { options.skip.as_deref() };
         let own = if portable { options.skip.as_deref() } else { None };
+        let offloaded = devices::offloaded(options)?;
         let rules = options.profile.versions(architecture).into_iter();
         let rules: Vec<_> = rules
-            .map(|version| Rules::new(version, architecture, list, options.experts))
+            .map(|version| Rules::new(version, architecture, list, &offloaded, options.experts))
             .collect::<Result<_>>()?;
         let work = rules.iter().map(Rules::cost).sum::<u64>().saturating_mul(tensors.len() as u64);
         if work > MAX_WORK {
@@ -88,6 +92,7 @@ impl<'a> Draft<'a> {
             rules,
             skip: ModulePatterns::new(own.unwrap_or_default()),
             include: ModulePatterns::new(&options.include),
+            offloads: !offloaded.is_empty(),
         })
     }
 
@@ -133,6 +138,7 @@ impl<'a> Draft<'a> {
             || (self.architecture.mode() == Mode::Generic && self.options.skip.is_none())
             || !self.include.is_empty()
             || self.options.experts != Experts::Auto
+            || self.offloads
     }
 
     /// Converted only if every version converts it and nothing else speaks against it.

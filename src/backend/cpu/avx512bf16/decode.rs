@@ -8,7 +8,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::split::terms;
+use super::split::{terms, terms_twice};
 use crate::backend::cpu::avx512::decode_rows;
 use crate::backend::cpu::gemm::kernels::*;
 use crate::backend::{Scales, WeightRef};
@@ -46,6 +46,9 @@ unsafe fn decode_terms<const TERMS: usize>(panel: &PanelDecode<'_>) {
             (false, TileOrder::By64, _) => rows::<TERMS, true>(panel),
             (false, TileOrder::By32, _) => rows::<TERMS, false>(panel),
             (false, TileOrder::Natural, _) => natural_rows::<TERMS>(panel),
+            (true, TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => {
+                even_interleaved_rows::<TERMS>(panel, absmax)
+            }
             (true, TileOrder::By64, _) => interleaved_rows::<TERMS, true>(panel),
             (true, TileOrder::By32, _) => interleaved_rows::<TERMS, false>(panel),
             (true, TileOrder::Natural, _) => natural_interleaved_rows::<TERMS>(panel),
@@ -139,7 +142,7 @@ unsafe fn even_tile<const TERMS: usize, const GROUPS: usize>(
                 let indices = decoder.indices(twice(codes.add(group * GROUP / 2)));
                 let scale = if group == 0 { scale } else { last_scale };
                 let scaled = _mm512_mul_ps(decoder.codebook, _mm512_set1_ps(*scale));
-                for (term, table) in terms::<TERMS>(scaled, scaled).iter().enumerate() {
+                for (term, table) in terms_twice::<TERMS>(scaled).iter().enumerate() {
                     let out = out.add(term * STRIP_BYTES);
                     _mm512_storeu_si512(out.cast(), _mm512_permutexvar_epi16(indices[0], *table));
                     let second = _mm512_permutexvar_epi16(indices[1], *table);
@@ -173,17 +176,68 @@ unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDe
                 *weights = unsafe { decoder.decode::<TERMS, BY64>(first, panel.columns) };
             }
         }
-        let step = pair / TILE_WIDTH * TILE_BYTES;
-        let [even_row, odd_row] = weights;
-        for (term, (evens, odds)) in even_row.iter().zip(&odd_row).enumerate() {
-            for (half, (even, odd)) in evens.iter().zip(odds).enumerate() {
-                let tile =
-                    |i: usize| tile_row(panel, half * 2 + i, term, pair % TILE_WIDTH).wrapping_add(step);
-                // SAFETY: the tiles lie inside the strip.
-                unsafe {
-                    _mm512_storeu_si512(tile(0).cast(), _mm512_unpacklo_epi16(*even, *odd));
-                    _mm512_storeu_si512(tile(1).cast(), _mm512_unpackhi_epi16(*even, *odd));
-                }
+        // SAFETY: the tiles lie inside the strips.
+        unsafe { store_interleaved(panel, pair, &weights) };
+    }
+}
+
+/// [`interleaved_rows`] where every row has the same number of blocks with plain scales.
+///
+/// # Safety
+/// As [`even_rows`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn even_interleaved_rows<const TERMS: usize>(panel: &PanelDecode<'_>, absmax: *const f32) {
+    let (weight, k) = (&panel.job.weight, panel.job.k as usize);
+    let decoder = Decoder::new(weight);
+    let shift = weight.block_size.shift();
+    let first = panel.start * k + panel.column;
+    let mut codes = weight.codes.wrapping_add(first / 2);
+    let mut scale = absmax.wrapping_add(first >> shift);
+    let (codes_ahead, scales_ahead) = (panel.ahead / 2, panel.ahead >> shift);
+    for pair in 0..panel.count.next_multiple_of(GROUP) / 2 {
+        let mut weights = [[[_mm512_setzero_si512(); 2]; TERMS]; 2];
+        for (i, weights) in weights.iter_mut().enumerate() {
+            if pair * 2 + i >= panel.count {
+                break;
+            }
+            _mm_prefetch::<_MM_HINT_T1>(codes.wrapping_add(codes_ahead).cast());
+            _mm_prefetch::<_MM_HINT_T1>(scale.wrapping_add(scales_ahead).cast());
+            // SAFETY: the elements exist.
+            let (indices, scale_here) = unsafe { (decoder.indices(twice(codes)), *scale) };
+            let scaled = _mm512_mul_ps(decoder.codebook, _mm512_set1_ps(scale_here));
+            for (words, table) in weights.iter_mut().zip(&terms_twice::<TERMS>(scaled)) {
+                words[0] = _mm512_permutexvar_epi16(indices[0], *table);
+                words[1] = _mm512_permutexvar_epi16(indices[1], *table);
+            }
+            codes = codes.wrapping_add(k / 2);
+            scale = scale.wrapping_add(k >> shift);
+        }
+        // SAFETY: the tiles lie inside the strips.
+        unsafe { store_interleaved(panel, pair, &weights) };
+    }
+}
+
+/// Stores two decoded rows of 64 weights as row `pair` of four tiles.
+///
+/// # Safety
+/// The tiles lie inside the strips.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn store_interleaved<const TERMS: usize>(
+    panel: &PanelDecode<'_>,
+    pair: usize,
+    weights: &[[[__m512i; 2]; TERMS]; 2],
+) {
+    let step = pair / TILE_WIDTH * TILE_BYTES;
+    let [even_row, odd_row] = weights;
+    for (term, (evens, odds)) in even_row.iter().zip(odd_row).enumerate() {
+        for (half, (even, odd)) in evens.iter().zip(odds).enumerate() {
+            let first = tile_row(panel, half * 2, term, pair % TILE_WIDTH).wrapping_add(step);
+            let second = tile_row(panel, half * 2 + 1, term, pair % TILE_WIDTH).wrapping_add(step);
+            // SAFETY: the caller's contract.
+            unsafe {
+                _mm512_storeu_si512(first.cast(), _mm512_unpacklo_epi16(*even, *odd));
+                _mm512_storeu_si512(second.cast(), _mm512_unpackhi_epi16(*even, *odd));
             }
         }
     }
@@ -300,7 +354,8 @@ unsafe fn natural_rows<const TERMS: usize>(panel: &PanelDecode<'_>) {
         // SAFETY: the elements exist; the tiles lie inside the strip.
         unsafe {
             let weight = &panel.job.weight;
-            decode_rows(&RowRun { weight, first, count: panel.count, out: values.as_mut_ptr() });
+            let (count, out) = (panel.count, values.as_mut_ptr());
+            decode_rows(&RowRun { weight, first, count, rows: 1, row_length: k, out, stride: 0 });
             for step in 0..panel.count.div_ceil(GROUP) * 2 {
                 let source = values.as_ptr().add(step * TILE_DEPTH);
                 let words = terms::<TERMS>(_mm512_loadu_ps(source), _mm512_loadu_ps(source.add(16)));
@@ -326,7 +381,8 @@ unsafe fn natural_interleaved_rows<const TERMS: usize>(panel: &PanelDecode<'_>) 
             let row = pair * 2 + i;
             if row < panel.count {
                 let first = (panel.start + row) * k + panel.column;
-                let run = RowRun { weight, first, count: panel.columns, out: values.as_mut_ptr() };
+                let (count, out) = (panel.columns, values.as_mut_ptr());
+                let run = RowRun { weight, first, count, rows: 1, row_length: k, out, stride: 0 };
                 // SAFETY: the elements exist.
                 unsafe { decode_rows(&run) };
             } else {

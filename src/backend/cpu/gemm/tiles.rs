@@ -22,9 +22,15 @@ const PANELS: usize = 8;
 /// Largest number of input rows at a time: bounds the sums in the cache.
 pub(super) const MAX_INPUTS: usize = 512;
 
-/// Whether products with that input may be computed by tiles.
-pub(super) fn takes(job: &GemmJob) -> bool {
-    !job.exact && job.input_type != FloatType::F32
+/// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly;
+/// so are few rows of `f16`, whose two terms would take longer.
+pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
+    let least = match job.input_type {
+        FloatType::F32 => return false,
+        FloatType::F16 => 12,
+        _ => 2,
+    };
+    rows >= least && !job.exact
 }
 
 fn terms(job: &GemmJob) -> usize {
