@@ -8,6 +8,7 @@ pub mod codebook;
 pub mod config;
 pub mod context;
 pub mod device;
+pub mod device_map;
 pub mod dtype;
 pub mod error;
 pub mod ffi;

@@ -6,7 +6,13 @@ use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa};
 
 /// Runs `child` with the variable set; what it printed.
 fn with_cap(value: &str) -> String {
-    let output = Command::new(std::env::current_exe().unwrap())
+    // Under an emulator, cargo's runner for the target is how to start a process.
+    let runner = std::env::var("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
+    let emulated = cfg!(target_arch = "aarch64");
+    let mut words = runner.split_whitespace().filter(|_| emulated).map(String::from).collect::<Vec<_>>();
+    words.push(std::env::current_exe().unwrap().to_str().unwrap().to_owned());
+    let output = Command::new(&words[0])
+        .args(&words[1..])
         .args(["child", "--exact", "--ignored", "--nocapture"])
         .env("FOURBIT_CPU_ISA_MAX", value)
         .output()

@@ -68,6 +68,28 @@ fn compare(version: Version, profile: Profile, mode: Mode) -> Outcome {
     outcome
 }
 
+/// The architectures that must never be wrong.
+#[test]
+fn the_common_ones_by_name() {
+    let common = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt2", "opt", "bert", "t5"];
+    let versions =
+        [(Version::V523, Profile::V5), (Version::V457, Profile::V4), (Version::V441, Profile::V441)];
+    for (version, profile) in versions {
+        let models = version.models();
+        for model in models.iter().filter(|m| common.contains(&m.name.as_str())) {
+            let plan = plan(model, profile, Mode::Table);
+            for row in &model.rows {
+                let converted = matches!(plan.find(&row.name).unwrap().action, Action::Quantize { .. });
+                assert_eq!(converted, row.converted, "{version:?} {}: {}", model.name, row.name);
+            }
+        }
+        // gemma2, qwen3 came after 4.41; the golden data is a part of all types.
+        let found = models.iter().filter(|m| common.contains(&m.name.as_str())).count();
+        println!("{version:?}: {found} of {}", common.len());
+        assert!(found >= 5, "{version:?}: {found}");
+    }
+}
+
 #[test]
 fn table_5_23() {
     let got = compare(Version::V523, Profile::V5, Mode::Table);
@@ -94,9 +116,9 @@ fn generic() {
     let got = compare(Version::V523, Profile::V5, Mode::Generic);
     assert!(got.language.exact >= 182 && got.other.exact >= 145, "{:?}", got.mistakes);
     let got = compare(Version::V457, Profile::V4, Mode::Generic);
-    assert!(got.language.exact >= 107 && got.other.exact >= 41, "{:?}", got.mistakes);
+    assert!(got.language.exact >= 108 && got.other.exact >= 41, "{:?}", got.mistakes);
     let got = compare(Version::V441, Profile::V441, Mode::Generic);
-    assert!(got.language.exact >= 53 && got.other.exact >= 22, "{:?}", got.mistakes);
+    assert!(got.language.exact >= 54 && got.other.exact >= 22, "{:?}", got.mistakes);
 }
 
 #[test]

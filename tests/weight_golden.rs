@@ -148,7 +148,7 @@ fn blocks_that_straddle_rows_decode_by_the_flat_stream() {
     let parts: Vec<_> = weight.parts().collect();
     let (codes, absmax) = (parts[0].bytes, floats(parts[1].bytes));
     let value = |i: usize, block: usize| {
-        let nibble = if i % 2 == 0 { codes[i / 2] >> 4 } else { codes[i / 2] & 15 };
+        let nibble = if i.is_multiple_of(2) { codes[i / 2] >> 4 } else { codes[i / 2] & 15 };
         weight.quant_type().codebook()[nibble as usize] * absmax[block]
     };
     let mut row_rule_differs = 0;

@@ -14,7 +14,8 @@ Fields of a model type; module paths and tensor names are those of checkpoint fi
   last       last registered parameter                last4      the same in 4.57, where it differs
   tied       [target, source] pairs tied in 5.x        tied4      groups tied in 4.57
   non        2-D `.weight` modules that are no linear layer for 5.x (embeddings, routers, experts)
-  non4       the same for 4.57                        linear     2-D tensors without `.weight` that 5.x converts
+  non4       the same for 4.57
+  linear     tensors of linear layers whose names do not say so: no `.weight`, or like an embedding's
   experts    per-expert layers that 5.x fuses         conv1d     leaf names of GPT-2's Conv1D
   fp32       _keep_in_fp32_modules of 5.x             fp32_4     of 4.57
   strict     _keep_in_fp32_modules_strict of 5.x      strict4    of 4.57

@@ -9,9 +9,9 @@ use super::{Answer, print, table};
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let plan = Checkpoint::open(&args.model_dir)?.plan(&options(&args.recipe))?;
-    if args.json {
+    if args.run.json {
         print(&plan.to_json());
-    } else {
+    } else if !args.run.quiet {
         print(&text(&plan));
     }
     Ok(Answer::Yes)

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::generic::{Hints, is_embedding_leaf};
 use super::heads::{Heads, is_own_class, weight_modules};
-use super::names::{is_under, leaf, normalize};
+use super::names::{is_under, leaf, natural_order, normalize};
 use super::table::Row;
 use super::types::{Mode, SourceTensor};
 use crate::config;
@@ -96,6 +96,23 @@ impl<'a> Architecture<'a> {
 
     /// What is protected as a head, for the class that saved the checkpoint.
     pub fn heads(&self, row: &Row) -> Heads {
+        let mut heads = self.heads_of_class(row);
+        // The table's model had two layers: the last parameter is that of the last layer.
+        heads.last = heads.last.map(|name| self.highest_numbered(name));
+        heads.last_v4 = heads.last_v4.map(|name| self.highest_numbered(name));
+        heads
+    }
+
+    fn highest_numbered(&self, name: String) -> String {
+        let pattern = normalize(&name);
+        if !pattern.contains('*') {
+            return name;
+        }
+        let alike = self.tensors.iter().filter(|tensor| normalize(tensor) == pattern);
+        alike.max_by(|a, b| natural_order(a, b)).map_or(name, |tensor| (*tensor).to_owned())
+    }
+
+    fn heads_of_class(&self, row: &Row) -> Heads {
         match self.class {
             Some(class) if !is_own_class(row, self.class) => {
                 Heads::of_variant(row, class, self.modules.iter().copied(), |name| self.has(name))

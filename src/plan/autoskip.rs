@@ -1,6 +1,7 @@
 //! The list of modules that transformers leaves alone when no `llm_int8_skip_modules` is given
 //! (`get_keys_to_not_convert` of 4.41 to 4.57 and of 5.x), with the reason for each entry.
 
+use super::architecture::Architecture;
 use super::heads::Heads;
 use super::matchers::{PatternSet, Reader};
 use super::reason::Kept;
@@ -82,9 +83,22 @@ pub fn automatic_v4(row: &Row, heads: &Heads, tied: bool) -> Vec<(String, Kept)>
     list
 }
 
+impl Architecture<'_> {
+    /// Names of the automatic list of transformers 4.
+    pub fn automatic_skip_v4(&self, row: &Row) -> Vec<String> {
+        let list = automatic_v4(row, &self.heads(row), self.tied.1);
+        list.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
 /// Names of `_keep_in_fp32_modules`, which join every list.
 pub fn held_in_fp32(names: &[String]) -> impl Iterator<Item = (String, Kept)> + '_ {
     names.iter().map(|name| (name.clone(), Kept::Fp32(name.clone())))
+}
+
+/// Modules that an explicit device map offloads.
+pub fn offloaded(names: &[String]) -> impl Iterator<Item = (String, Kept)> + '_ {
+    names.iter().map(|name| (name.clone(), Kept::Offloaded(name.clone())))
 }
 
 /// The caller's own list.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::architecture::Architecture;
-use super::autoskip::{SkipList, automatic_v4, automatic_v5, given, held_in_fp32};
+use super::autoskip::{self, SkipList, automatic_v4, automatic_v5, given, held_in_fp32};
 use super::generic::{Kind, is_embedding_leaf, is_expert};
 use super::heads::Heads;
 use super::matchers::Reader;
@@ -66,17 +66,19 @@ pub struct Rules<'a> {
     skip: SkipList,
     /// The caller's list has taken the place of the automatic one.
     own_list: bool,
-    /// The table does not quite describe this file: names decide about embeddings too.
-    guard: bool,
+    /// The table does not quite describe this file: its class or its names are others.
+    other_names: bool,
     experts: Experts,
 }
 
 impl<'a> Rules<'a> {
-    /// Prepares them. `list` takes the place of the automatic skip list, as in transformers.
+    /// Prepares them. `list` takes the place of the automatic skip list, as in transformers; `offloaded`
+    /// joins either.
     pub fn new(
         version: Version,
         architecture: &'a Architecture<'a>,
         list: Option<&[String]>,
+        offloaded: &[String],
         experts: Experts,
     ) -> Result<Self> {
         let row = match version {
@@ -85,15 +87,15 @@ impl<'a> Rules<'a> {
         };
         let non = row.map(|row| if version.is_v5() { row.non_v5() } else { row.non_v4() });
         let non = non.unwrap_or_default();
-        let guard = !(architecture.is_own_class() && architecture.has_all_embeddings(non));
+        let other_names = !(architecture.is_own_class() && architecture.has_all_embeddings(non));
         Ok(Rules {
             version,
             architecture,
             row,
             non_linear: row.map(|row| non_linear(row, non)).unwrap_or_default(),
-            skip: skip_list(version, architecture, row, list)?,
+            skip: skip_list(version, architecture, row, list, offloaded)?,
             own_list: list.is_some(),
-            guard: row.is_some() && guard,
+            other_names,
             experts,
         })
     }
@@ -145,11 +147,8 @@ impl<'a> Rules<'a> {
         if self.non_linear.contains(&table) && !asked {
             return Err(self.why_not_linear(module, rows, expert));
         }
-        if self.guard {
-            let kind = self.architecture.hints.kind(name, rows, |n| self.architecture.has(n));
-            if matches!(kind, Kind::Embedding) {
-                return Err(Kept::Embedding);
-            }
+        if let Some(why) = self.by_name_all_the_same(row, name, rows) {
+            return Err(why);
         }
         let paths = self.architecture.reader_paths(module);
         if let Some(why) = self.skip.hit(self.version.reader(), &paths) {
@@ -160,6 +159,18 @@ impl<'a> Rules<'a> {
             () if row.conv1d.iter().any(|c| c == leaf(module)) => Converted::Conv1d,
             () => Converted::Linear,
         })
+    }
+
+    /// Files of other writers may have embeddings that the table does not list, and other names for
+    /// routers: quantizing one of those would be the worst of mistakes.
+    fn by_name_all_the_same(&self, row: &Row, name: &str, rows: u64) -> Option<Kept> {
+        let module = module_of(name);
+        let hints = &self.architecture.hints;
+        if self.other_names && self.version.is_v5() && hints.is_router(module, rows) {
+            return Some(Kept::Router);
+        }
+        let known = || row.linear.contains(&normalize(&self.architecture.table_path(name)));
+        (hints.is_embedding(module, rows) && !known()).then_some(Kept::Embedding)
     }
 
     fn why_not_linear(&self, module: &str, rows: u64, expert: bool) -> Kept {
@@ -216,6 +227,7 @@ fn skip_list(
     architecture: &Architecture,
     row: Option<&Row>,
     list: Option<&[String]>,
+    offloaded: &[String],
 ) -> Result<SkipList> {
     let mut entries: Vec<_> = list.into_iter().flat_map(given).collect();
     if let Some(row) = row {
@@ -230,5 +242,6 @@ fn skip_list(
         }
         entries.extend(held_in_fp32(fp32));
     }
+    entries.extend(autoskip::offloaded(offloaded));
     SkipList::new(entries)
 }

@@ -35,6 +35,10 @@ const MAX_ROUTER_ROWS: u64 = 512;
 /// Fewer classes than this say nothing about being a vocabulary.
 const MIN_VOCAB: u64 = 1000;
 
+/// Every name of an embedding has one of these, or a single letter.
+const EMBEDDING_PARTS: [&str; 9] =
+    ["emb", "token", "wte", "wpe", "shared", "bias", "position", "codebook", "pe_"];
+
 /// What the config says that names alone do not.
 #[derive(Debug, Default)]
 pub struct Hints {
@@ -64,15 +68,10 @@ impl Hints {
     /// tensor of a given name.
     pub fn kind(&self, tensor: &str, rows: u64, exists: impl Fn(&str) -> bool) -> Kind {
         let module = module_of(tensor);
-        let mut leaf = leaf(module);
-        let above = parent(module);
-        let owner = super::names::leaf(above);
-        if is_number(leaf) && (owner.contains("embed") || owner.contains("emb_layers")) {
-            leaf = owner;
-        }
+        let (leaf, above) = (leaf(module), parent(module));
         let r = rules();
         let vocab = self.vocab.contains(&rows);
-        if (leaf.contains("emb") && vocab && rows > MIN_VOCAB) || is_embedding_leaf(leaf) {
+        if self.is_embedding(module, rows) {
             Kind::Embedding
         } else if r.fp32.is_match(module) {
             Kind::Fp32
@@ -91,6 +90,18 @@ impl Hints {
         }
     }
 
+    /// Whether a module's name says embedding, or its rows are those of a vocabulary and its name does
+    /// not contradict.
+    pub fn is_embedding(&self, module: &str, rows: u64) -> bool {
+        let mut name = leaf(module);
+        let owner = leaf(parent(module));
+        if is_number(name) && (owner.contains("embed") || owner.contains("emb_layers")) {
+            name = owner;
+        }
+        let vocab = rows > MIN_VOCAB && self.vocab.contains(&rows);
+        (vocab && name.contains("emb")) || is_embedding_leaf(name)
+    }
+
     /// Whether a module's name says router and its rows do not contradict.
     pub fn is_router(&self, module: &str, rows: u64) -> bool {
         let may_be = matches!(leaf(module), "gate" | "router" | "layer" | "classifier" | "wg" | "moe_gate");
@@ -100,6 +111,10 @@ impl Hints {
 
 /// Whether a last component names an embedding.
 pub fn is_embedding_leaf(leaf: &str) -> bool {
+    // Most names have none of these, and the expressions below are slow.
+    if leaf.len() > 1 && !EMBEDDING_PARTS.iter().any(|part| leaf.contains(part)) {
+        return false;
+    }
     let r = rules();
     if !(r.embedding.is_match(leaf) || leaf == "emb_layers") {
         return false;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::sizes;
 use super::types::{Action, Mode, Plan, PlanEntry, Profile, SourceTensor};
 use crate::config::{parse_json, python_json};
+use crate::device_map::MapDevice;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
 use crate::shape::Shape;
@@ -37,6 +38,8 @@ struct TensorJson {
     transpose: bool,
     bytes_before: u64,
     bytes_after: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<MapDevice>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,7 +54,8 @@ impl Plan {
     /// The plan as JSON text with two spaces of indent:
     /// `{"model_type", "profile", "mode", "dtype", "skip_modules", "tensors", "totals", "notes"}`, each
     /// tensor `{"name", "converted", "reason", "shape", "dtype", "target_dtype", "bytes_before",
-    /// "bytes_after"}` and `"transpose": true` where that is so. `dtype` is the stored type,
+    /// "bytes_after"}`, `"transpose": true` where that is so, and `"device"` (the number of a GPU, `"mps"`,
+    /// `"cpu"` or `"disk"`) if a device map was asked for. `dtype` is the stored type,
     /// `target_dtype` the one it is cast to (before quantization, if converted), both by their names in
     /// safetensors headers; the plan's own `dtype` has torch's name.
     pub fn to_json(&self) -> String {
@@ -121,6 +125,7 @@ fn tensor_json(entry: &PlanEntry) -> TensorJson {
         transpose,
         bytes_before: entry.bytes_before,
         bytes_after: entry.bytes_after,
+        device: entry.device,
     }
 }
 
@@ -158,7 +163,7 @@ fn entry(tensor: TensorJson) -> Result<PlanEntry> {
     let bytes_after = if tensor.converted { tensor.bytes_after } else { sizes::plain(&shape, target) };
     let bytes_before = sizes::plain(&shape, dtype);
     let source = SourceTensor { name: tensor.name, dtype, shape };
-    Ok(PlanEntry { source, action, reason: tensor.reason, bytes_before, bytes_after })
+    Ok(PlanEntry { source, action, reason: tensor.reason, bytes_before, bytes_after, device: tensor.device })
 }
 
 fn parse_dtype(field: &str, name: &str) -> Result<DType> {

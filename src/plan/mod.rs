@@ -9,6 +9,8 @@ mod architecture;
 mod autoskip;
 mod build;
 mod decide;
+mod devices;
+mod draft;
 mod exclude;
 mod explicit;
 mod generic;
@@ -24,7 +26,9 @@ mod stored;
 mod table;
 mod types;
 
+pub(crate) use architecture::Architecture;
 pub use matchers::{PatternSet, Reader};
+pub(crate) use names::natural_order;
 pub use options::{Experts, PlanOptions};
 pub use table::conv1d_modules;
 pub use types::{Action, Mode, Plan, PlanEntry, PlanTotals, Profile, SourceTensor};

@@ -1,6 +1,7 @@
 //! What the caller may ask of a plan.
 
 use super::types::Profile;
+use crate::device_map::DeviceMapOptions;
 use crate::dtype::FloatType;
 use crate::error::{Result, err};
 use crate::quant::QuantSpec;
@@ -55,4 +56,6 @@ pub struct PlanOptions {
     pub experts: Experts,
     /// For sizes.
     pub spec: QuantSpec,
+    /// Where everything goes. `None`: not decided here.
+    pub device_map: Option<DeviceMapOptions>,
 }

@@ -50,6 +50,8 @@ pub enum Kept {
     AttentionOut,
     /// An entry of the skip list.
     Skip(String),
+    /// An explicit device map sends it to the CPU or the disk.
+    Offloaded(String),
     /// Not in the list of modules to convert.
     NotIncluded,
     /// Another module of a layer that vLLM fuses is kept.
@@ -92,6 +94,9 @@ impl fmt::Display for Kept {
                 write!(f, "out_proj of nn.MultiheadAttention: transformers 5 converts none")
             }
             Kept::Skip(entry) => write!(f, "skip list entry \"{entry}\""),
+            Kept::Offloaded(entry) => {
+                write!(f, "offloaded by the device map (\"{entry}\"), which keeps it unquantized")
+            }
             Kept::NotIncluded => write!(f, "not among the modules to convert"),
             Kept::Fused(other) => write!(f, "kept together with {other}: vLLM fuses them into one layer"),
             Kept::Shadowed { entry, reader } => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::device_map::MapDevice;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
 use crate::shape::Shape;
@@ -113,6 +114,8 @@ pub struct PlanEntry {
     pub bytes_before: u64,
     /// Bytes in the output, statistics included.
     pub bytes_after: u64,
+    /// Where it goes, if a device map was asked for.
+    pub device: Option<MapDevice>,
 }
 
 impl PlanEntry {

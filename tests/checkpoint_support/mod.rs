@@ -112,6 +112,7 @@ pub fn plan_of(checkpoint: &Checkpoint, action: impl Fn(&TensorEntry) -> Action)
             reason: String::new(),
             bytes_before: t.byte_len(),
             bytes_after: 0,
+            device: None,
         })
         .collect();
     plan

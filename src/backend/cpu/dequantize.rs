@@ -2,12 +2,12 @@
 //! large outputs, and the partial last block, which the portable kernel decodes.
 
 use super::portable;
-use super::stream;
+use super::stream::{self, LineWriter};
 use crate::backend::DequantizeJob;
 use crate::dtype::FloatType;
 
-/// Elements per run.
-const RUN: usize = 2048;
+/// Elements per run: few, so that memory takes the stores of one while the next is decoded.
+const RUN: usize = stream::WRITE_BYTES / 4;
 const RUN_SHIFT: u32 = RUN.trailing_zeros();
 
 /// An arm's inner loop: decodes `scales.len() << shift` elements. `shift` is at least 5, and
@@ -21,10 +21,6 @@ pub(crate) type DecodeRun = unsafe fn(
     output_type: FloatType,
 );
 
-/// A run's output, before it is streamed.
-#[repr(align(64))]
-struct Staging([u8; RUN * 4]);
-
 /// Decodes `blocks` blocks from `first_block` with an arm's loop; the last may be partial.
 ///
 /// # Safety
@@ -35,24 +31,24 @@ pub(crate) unsafe fn drive(job: &DequantizeJob, first_block: u64, blocks: u64, d
     let first = (first_block << shift) as usize;
     let end = ((first_block + blocks) << shift).min(job.numel) as usize;
     let full_end = end >> shift << shift;
-    let streamed = job.numel * job.output_type.size() as u64 >= stream::STREAM_BYTES;
-    let mut staging = Staging([0; RUN * 4]);
-    for start in (first..full_end).step_by(RUN) {
-        let numel = RUN.min(full_end - start);
-        let size = job.output_type.size();
-        // SAFETY: the run lies inside the job and ends at a block's end or inside a larger block.
-        unsafe {
-            let target = job.output.add(start * size);
-            if streamed {
-                decode_run(job, start, numel, staging.0.as_mut_ptr(), decode);
-                stream::copy(staging.0.as_ptr(), target, numel * size);
-            } else {
-                decode_run(job, start, numel, target, decode);
+    let size = job.output_type.size();
+    let streamed = job.numel * size as u64 >= stream::STREAM_BYTES;
+    // SAFETY: the runs lie inside the job and end at a block's end or inside a larger block.
+    unsafe {
+        if streamed {
+            let mut writer = LineWriter::new(job.output.add(first * size));
+            for start in (first..full_end).step_by(RUN) {
+                let numel = RUN.min(full_end - start);
+                decode_run(job, start, numel, writer.room(), decode);
+                writer.commit(numel * size);
+            }
+            writer.finish();
+        } else {
+            for start in (first..full_end).step_by(RUN) {
+                let numel = RUN.min(full_end - start);
+                decode_run(job, start, numel, job.output.add(start * size), decode);
             }
         }
-    }
-    if streamed {
-        stream::fence();
     }
     if full_end < end {
         // SAFETY: the partial block is the last of the job.
@@ -65,13 +61,10 @@ pub(crate) unsafe fn drive(job: &DequantizeJob, first_block: u64, blocks: u64, d
 unsafe fn decode_run(job: &DequantizeJob, start: usize, numel: usize, output: *mut u8, decode: DecodeRun) {
     let weight = &job.weight;
     let shift = weight.block_size.shift();
-    let mut scales = [0f32; RUN / 32];
-    let scales = &mut scales[..(numel >> shift).max(1)];
+    let mut buffer = [0f32; RUN / 32];
     // SAFETY: the caller's contract; runs are even, so they start at a byte.
     unsafe {
-        for (i, scale) in scales.iter_mut().enumerate() {
-            *scale = weight.scales.get((start >> shift) + i);
-        }
+        let scales = weight.scales.run(start >> shift, (numel >> shift).max(1), &mut buffer);
         let codes = weight.codes.add(start / 2);
         decode(codes, &weight.codebook, scales, shift.min(RUN_SHIFT), output, job.output_type);
     }

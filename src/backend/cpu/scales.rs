@@ -20,4 +20,23 @@ impl Scales {
             }
         }
     }
+
+    /// The scales of `count` blocks from `first`, where they are or decoded into `buffer`.
+    ///
+    /// # Safety
+    /// The pointers cover those blocks and stay valid for as long as the result is used; `count`
+    /// fits in the buffer.
+    #[inline]
+    pub(crate) unsafe fn run<'a>(&self, first: usize, count: usize, buffer: &'a mut [f32]) -> &'a [f32] {
+        if let Scales::Plain { absmax } = *self {
+            // SAFETY: the caller's contract.
+            return unsafe { std::slice::from_raw_parts(absmax.add(first), count) };
+        }
+        let buffer = &mut buffer[..count];
+        for (i, scale) in buffer.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            *scale = unsafe { self.get(first + i) };
+        }
+        buffer
+    }
 }

@@ -6,7 +6,9 @@
 use std::arch::asm;
 
 use crate::backend::GemmJob;
-use crate::backend::cpu::gemm::kernels::{PANEL_TILES, PanelProduct, STRIP_BYTES, TILE_WIDTH, TileKernels};
+use crate::backend::cpu::gemm::kernels::{
+    PANEL_TILES, PanelProduct, STRIP_BYTES, Sums, TILE_WIDTH, TileKernels,
+};
 use crate::backend::cpu::gemm::{Kernels, Workspace, run};
 use crate::backend::cpu::runner::Runner;
 use crate::backend::cpu::{avx512, avx512bf16};
@@ -71,13 +73,10 @@ const SUMS: usize = TILE_WIDTH * TILE_WIDTH;
 /// # Safety
 /// The product is as its fields say; [`begin`] was called.
 unsafe fn multiply(product: &PanelProduct) {
-    let pairs = product.input_tiles / 2;
-    for half in 0..PANEL_TILES / 2 {
-        for pair in 0..pairs {
+    for weight in (0..product.weight_tiles).step_by(2) {
+        for input in (0..product.input_tiles / 2 * 2).step_by(2) {
             // SAFETY: passed on.
-            unsafe {
-                block(product, [half * 2, half * 2 + 1, 0, 0], [pair * 2, pair * 2 + 1], Shape::TwoByTwo)
-            };
+            unsafe { block(product, [weight, weight + 1, 0, 0], [input, input + 1], Shape::TwoByTwo) };
         }
     }
     if product.input_tiles % 2 == 1 {
@@ -111,10 +110,10 @@ unsafe fn block(product: &PanelProduct, weights: [usize; 4], inputs: [usize; 2],
     let terms = &[(0, 0), (0, 1), (1, 0)][..if product.terms == 1 { 1 } else { 3 }];
     // SAFETY: the strips and the sums exist.
     unsafe {
-        if product.add {
-            load(&sums)
-        } else {
-            clear()
+        match product.before {
+            Sums::Zero => clear(),
+            Sums::Memory => load(&sums),
+            Sums::Registers => {}
         }
         for (weight_term, input_term) in terms {
             let w = weights.map(|tile| strip(product.weights, tile, *weight_term));
@@ -126,7 +125,9 @@ unsafe fn block(product: &PanelProduct, weights: [usize; 4], inputs: [usize; 2],
                 (Shape::FourByOne, true) => four_by_one_transposed(&w, &x, product.steps),
             }
         }
-        store(&sums);
+        if product.after == Sums::Memory {
+            store(&sums);
+        }
     }
 }
 

@@ -53,17 +53,16 @@ unsafe fn decode(
     }
 }
 
-/// Eight values rounded to nearest even, in the low halves; NaN stays NaN.
+/// Eight products rounded to nearest even, in the low halves.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn round_to_bf16(values: __m256) -> __m256i {
-    let bits = _mm256_castps_si256(values);
-    let upper = _mm256_srli_epi32::<16>(bits);
-    let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
-    let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(values, values));
-    let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
-    _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan)
+fn round_to_bf16(products: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(products);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let carry = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    // A product that is NaN is quiet, so cutting it off leaves a NaN, while a carry might not.
+    let ordered = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(products, products));
+    _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, _mm256_and_si256(carry, ordered)))
 }
 
 /// Decodes `bytes` bytes, a multiple of 16, through sixteen 16-bit values.

@@ -22,12 +22,44 @@ const STEP: usize = 64;
 /// # Safety
 /// The job's pointers are as its fields say; AVX2, F16C.
 pub(crate) unsafe fn quantize(job: &QuantizeJob) {
-    static ARM: QuantizeArm = QuantizeArm { absmax, encode };
     // SAFETY: passed on.
-    unsafe { drive(job, &ARM) }
+    unsafe { drive::<Avx2>(job) }
+}
+
+struct Avx2;
+
+impl QuantizeArm for Avx2 {
+    type Search = Search;
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn search(bounds: &[f32; 16]) -> Search {
+        Search::new(bounds)
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
+        // SAFETY: passed on.
+        unsafe { absmax(source, source_type, block_size, bits) }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn encode(run: &Run, search: &Search) {
+        // SAFETY: passed on.
+        unsafe {
+            match (run.source_type, run.flush) {
+                (FloatType::F32, false) => encode::<F32, false>(run, search),
+                (FloatType::F32, true) => encode::<F32, true>(run, search),
+                // Denormals of binary16 are normal numbers in binary32.
+                (FloatType::F16, _) => encode::<F16, false>(run, search),
+                (FloatType::Bf16, false) => encode::<BF16, false>(run, search),
+                (FloatType::Bf16, true) => encode::<BF16, true>(run, search),
+            }
+        }
+    }
 }
 
 /// See [`QuantizeArm::absmax`].
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
     let block_bytes = block_size * source_type.size();
@@ -91,29 +123,17 @@ unsafe fn absmax_16(block: *const u8, bytes: usize) -> u16 {
 
 /// See [`QuantizeArm::encode`].
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn encode(run: &Run) {
-    // SAFETY: passed on.
-    unsafe {
-        match (run.source_type, run.flush) {
-            (FloatType::F32, false) => encode_typed::<F32, false>(run),
-            (FloatType::F32, true) => encode_typed::<F32, true>(run),
-            // Denormals of binary16 are normal numbers in binary32.
-            (FloatType::F16, _) => encode_typed::<F16, false>(run),
-            (FloatType::Bf16, false) => encode_typed::<BF16, false>(run),
-            (FloatType::Bf16, true) => encode_typed::<BF16, true>(run),
-        }
-    }
-}
-
-/// # Safety
-/// As [`encode`].
-#[target_feature(enable = "avx2,f16c")]
-unsafe fn encode_typed<const TYPE: u8, const FLUSH: bool>(run: &Run) {
-    let search = Search::new(&run.bounds);
+unsafe fn encode<const TYPE: u8, const FLUSH: bool>(run: &Run, search: &Search) {
     // SAFETY: sixteen bytes.
     let codes = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(run.codes.as_ptr().cast()) });
     let vector_bytes = 16 * run.source_type.size();
+    let run_bytes = run.numel * run.source_type.size();
     for step in 0..run.numel / STEP {
+        // The search for the next run's absmax would otherwise wait for memory, with nothing to do.
+        let next = run.source.wrapping_add(run_bytes + 4 * step * vector_bytes);
+        for line in (0..4 * vector_bytes).step_by(64) {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
+        }
         let mut bytes = [_mm256_setzero_si256(); 4];
         for (i, bytes) in bytes.iter_mut().enumerate() {
             let vector = 4 * step + i;
@@ -184,8 +204,7 @@ impl Search {
         }
     }
 
-    /// Minus the number of bounds that are not at or above `x * multiplier`; with `FLUSH`,
-    /// denormal `x` is zero.
+    /// Minus the number of bounds below `x * multiplier`; with `FLUSH`, denormal `x` is zero.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn minus_interval<const FLUSH: bool>(&self, x: __m256, multiplier: __m256) -> __m256i {
@@ -196,7 +215,7 @@ impl Search {
             let exponent_zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(_mm256_and_ps(x, exponent), zero);
             scaled = _mm256_andnot_ps(exponent_zero, scaled);
         }
-        let above = |bound| _mm256_castps_si256(_mm256_cmp_ps::<_CMP_NLE_UQ>(scaled, bound));
+        let above = |bound| _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(scaled, bound));
         let mut i = above(self.middle);
         for step in self.steps {
             let bit = above(_mm256_permutevar8x32_ps(step, i));

@@ -38,34 +38,46 @@ unsafe fn decode(
             let (codes, output) = (codes.add(block * block_codes), output.add(block * block_bytes));
             match output_type {
                 FloatType::F32 => decode_32(codes, values, block_codes, output),
-                FloatType::F16 => decode_16(codes, _mm512_cvtps_ph::<0>(values), block_codes, output),
-                FloatType::Bf16 => decode_16(codes, round_to_bf16(values), block_codes, output),
+                FloatType::F16 => {
+                    let table = _mm512_broadcast_i64x4(_mm512_cvtps_ph::<0>(values));
+                    decode_16(codes, table, block_codes, output);
+                }
+                FloatType::Bf16 => decode_16(codes, bf16_table(values), block_codes, output),
             }
         }
     }
 }
 
-/// Sixteen values rounded to nearest even; NaN stays NaN. (`vcvtneps2bf16` flushes denormals.)
+/// Sixteen products rounded to nearest even, twice over. (`vcvtneps2bf16` flushes denormals.)
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn round_to_bf16(values: __m512) -> __m256i {
-    let bits = _mm512_castps_si512(values);
-    let upper = _mm512_srli_epi32::<16>(bits);
-    let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-    let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-    let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-    _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet))
+#[target_feature(enable = "avx512f,avx512bw")]
+fn bf16_table(products: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(products);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let carry = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    // A product that is NaN is quiet, so cutting it off leaves a NaN, while a carry might not.
+    let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(products, products);
+    let rounded = _mm512_mask_add_epi32(bits, ordered, bits, carry);
+    let upper_words = _mm512_set_epi64(
+        0x001f_001d_001b_0019,
+        0x0017_0015_0013_0011,
+        0x000f_000d_000b_0009,
+        0x0007_0005_0003_0001,
+        0x001f_001d_001b_0019,
+        0x0017_0015_0013_0011,
+        0x000f_000d_000b_0009,
+        0x0007_0005_0003_0001,
+    );
+    _mm512_permutexvar_epi16(upper_words, rounded)
 }
 
-/// Decodes `bytes` bytes, a multiple of 16, through sixteen 16-bit values.
+/// Decodes `bytes` bytes, a multiple of 16, through sixteen 16-bit values, given twice.
 ///
 /// # Safety
 /// `codes` holds them and `output` has room for two elements per byte. AVX-512 F, BW.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn decode_16(codes: *const u8, values: __m256i, bytes: usize, output: *mut u8) {
-    let table = _mm512_broadcast_i64x4(values);
+unsafe fn decode_16(codes: *const u8, table: __m512i, bytes: usize, output: *mut u8) {
     // Byte j of the sixteen to words 2j (shifted to its high nibble) and 2j + 1.
     let spread = _mm512_set_epi64(
         0x0f0f_0f0f_0e0e_0e0e,

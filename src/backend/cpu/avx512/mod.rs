@@ -3,6 +3,7 @@
 mod dequantize;
 mod gemm;
 mod quantize;
+mod search;
 
 pub(crate) use dequantize::dequantize;
 pub(crate) use gemm::{KERNELS, decode_rows, gemm, transpose};

@@ -1,10 +1,11 @@
-//! Quantize with AVX-512: the absmax as an integer maximum of magnitudes, the code by a binary
-//! search whose bounds come from `vpermps`.
+//! Quantize with AVX-512: the absmax as an integer maximum of magnitudes, the code by table
+//! look-ups in registers.
 //!
 //! Even and odd elements are encoded in two vectors, so that a byte's nibbles lie in one lane.
 
 use std::arch::x86_64::*;
 
+use super::search::{Bins, Bisection, Search};
 use crate::backend::QuantizeJob;
 use crate::backend::cpu::quantize::{QuantizeArm, Run, STEP, drive};
 use crate::dtype::FloatType;
@@ -18,12 +19,46 @@ const BF16: u8 = FloatType::Bf16 as u8;
 /// # Safety
 /// The job's pointers are as its fields say; AVX-512 F, BW, VL and DQ.
 pub(crate) unsafe fn quantize(job: &QuantizeJob) {
-    static ARM: QuantizeArm = QuantizeArm { absmax, encode };
     // SAFETY: passed on.
-    unsafe { drive(job, &ARM) }
+    unsafe { drive::<Avx512>(job) }
+}
+
+struct Avx512;
+
+/// Bins where the bounds allow them.
+enum AnySearch {
+    Bins(Bins),
+    Bisection(Bisection),
+}
+
+impl QuantizeArm for Avx512 {
+    type Search = AnySearch;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn search(bounds: &[f32; 16]) -> AnySearch {
+        Bins::new(bounds).map_or_else(|| AnySearch::Bisection(Bisection::new(bounds)), AnySearch::Bins)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
+        // SAFETY: passed on.
+        unsafe { absmax(source, source_type, block_size, bits) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn encode(run: &Run, search: &AnySearch) {
+        // SAFETY: passed on.
+        unsafe {
+            match search {
+                AnySearch::Bins(bins) => encode(run, bins),
+                AnySearch::Bisection(bisection) => encode(run, bisection),
+            }
+        }
+    }
 }
 
 /// See [`QuantizeArm::absmax`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
     let block_bytes = block_size * source_type.size();
@@ -78,17 +113,18 @@ unsafe fn absmax_16(block: *const u8, bytes: usize) -> u16 {
 }
 
 /// See [`QuantizeArm::encode`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn encode(run: &Run) {
+unsafe fn encode<S: Search>(run: &Run, search: &S) {
     // SAFETY: passed on.
     unsafe {
         match (run.source_type, run.flush) {
-            (FloatType::F32, false) => encode_typed::<F32, false>(run),
-            (FloatType::F32, true) => encode_typed::<F32, true>(run),
+            (FloatType::F32, false) => encode_typed::<S, F32, false>(run, search),
+            (FloatType::F32, true) => encode_typed::<S, F32, true>(run, search),
             // Denormals of binary16 are normal numbers in binary32.
-            (FloatType::F16, _) => encode_typed::<F16, false>(run),
-            (FloatType::Bf16, false) => encode_typed::<BF16, false>(run),
-            (FloatType::Bf16, true) => encode_typed::<BF16, true>(run),
+            (FloatType::F16, _) => encode_typed::<S, F16, false>(run, search),
+            (FloatType::Bf16, false) => encode_typed::<S, BF16, false>(run, search),
+            (FloatType::Bf16, true) => encode_typed::<S, BF16, true>(run, search),
         }
     }
 }
@@ -96,22 +132,29 @@ unsafe fn encode(run: &Run) {
 /// # Safety
 /// As [`encode`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn encode_typed<const TYPE: u8, const FLUSH: bool>(run: &Run) {
-    let search = Search::new(&run.bounds);
+unsafe fn encode_typed<S: Search, const TYPE: u8, const FLUSH: bool>(run: &Run, search: &S) {
     // SAFETY: sixteen bytes.
     let codes = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(run.codes.as_ptr().cast()) });
     let vector_bytes = 32 * run.source_type.size();
+    let run_bytes = run.numel * run.source_type.size();
     for step in 0..run.numel / STEP {
+        // The search for the next run's absmax would otherwise wait for memory, with nothing to do.
+        let next = run.source.wrapping_add(run_bytes + 4 * step * vector_bytes);
+        for line in (0..4 * vector_bytes).step_by(64) {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line).cast());
+        }
         // A loop, since a closure handed to `array::from_fn` would not be inlined here.
         let mut bytes = [_mm512_setzero_si512(); 4];
         for (i, bytes) in bytes.iter_mut().enumerate() {
             let vector = 4 * step + i;
             let multiplier = _mm512_set1_ps(run.multipliers[vector >> (run.shift - 5)]);
-            // SAFETY: the vector lies inside the run.
-            let (even, odd) = unsafe { even_odd::<TYPE>(run.source.add(vector * vector_bytes)) };
-            let high = search.interval::<FLUSH>(even, multiplier);
-            let low = search.interval::<FLUSH>(odd, multiplier);
-            *bytes = _mm512_or_si512(_mm512_slli_epi32::<4>(high), low);
+            // SAFETY: the vector lies inside the run; the features are this function's.
+            unsafe {
+                let (even, odd) = even_odd::<TYPE>(run.source.add(vector * vector_bytes));
+                let high = search.interval(scale::<FLUSH>(even, multiplier));
+                let low = search.interval(scale::<FLUSH>(odd, multiplier));
+                *bytes = _mm512_or_si512(_mm512_slli_epi32::<4>(high), low);
+            }
         }
         let mut packed = pack(bytes);
         if !run.ascending {
@@ -119,6 +162,18 @@ unsafe fn encode_typed<const TYPE: u8, const FLUSH: bool>(run: &Run) {
         }
         // SAFETY: inside the output.
         unsafe { _mm512_storeu_si512(run.output.add(step * STEP / 2).cast(), packed) };
+    }
+}
+
+/// `x * multiplier`; with `FLUSH`, denormal `x` is zero.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scale<const FLUSH: bool>(x: __m512, multiplier: __m512) -> __m512 {
+    if FLUSH {
+        let normal = _mm512_test_epi32_mask(_mm512_castps_si512(x), _mm512_set1_epi32(0x7f80_0000));
+        _mm512_maskz_mul_ps(normal, x, multiplier)
+    } else {
+        _mm512_mul_ps(x, multiplier)
     }
 }
 
@@ -145,52 +200,6 @@ unsafe fn even_odd<const TYPE: u8>(source: *const u8) -> (__m512, __m512) {
         let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
         (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
-    }
-}
-
-/// The bounds as the four steps of a binary search read them.
-struct Search {
-    b7: __m512,
-    b3: __m512,
-    b11: __m512,
-    /// Entry `i` is bound `i + 1`.
-    next: __m512,
-    all: __m512,
-}
-
-impl Search {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn new(bounds: &[f32; 16]) -> Self {
-        // SAFETY: sixteen floats.
-        let all = unsafe { _mm512_loadu_ps(bounds.as_ptr()) };
-        let next = _mm512_castps_si512(all);
-        Search {
-            b7: _mm512_set1_ps(bounds[7]),
-            b3: _mm512_set1_ps(bounds[3]),
-            b11: _mm512_set1_ps(bounds[11]),
-            next: _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(next, next)),
-            all,
-        }
-    }
-
-    /// How many bounds are not at or above `x * multiplier`; with `FLUSH`, denormal `x` is zero.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn interval<const FLUSH: bool>(&self, x: __m512, multiplier: __m512) -> __m512i {
-        let scaled = if FLUSH {
-            let exponent = _mm512_set1_epi32(0x7f80_0000);
-            _mm512_maskz_mul_ps(_mm512_test_epi32_mask(_mm512_castps_si512(x), exponent), x, multiplier)
-        } else {
-            _mm512_mul_ps(x, multiplier)
-        };
-        let above = |bound| _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(scaled, bound);
-        let bit = |k, i, value| _mm512_mask_or_epi32(i, k, i, _mm512_set1_epi32(value));
-        let k = above(self.b7);
-        let i = _mm512_maskz_mov_epi32(k, _mm512_set1_epi32(8));
-        let i = bit(above(_mm512_mask_blend_ps(k, self.b3, self.b11)), i, 4);
-        let i = bit(above(_mm512_permutexvar_ps(i, self.next)), i, 2);
-        bit(above(_mm512_permutexvar_ps(i, self.all)), i, 1)
     }
 }
 

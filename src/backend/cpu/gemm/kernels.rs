@@ -84,7 +84,7 @@ pub(crate) struct PanelKernels {
     pub(crate) lanes: usize,
     /// `panel[k][n] = W[n, k]` for [`lanes`](Self::lanes) weight rows.
     pub(crate) decode_columns: unsafe fn(&ColumnRun),
-    /// `out[i]` = element `first + i` of the flat stream.
+    /// `out[row][i]` = element `first + row * row_length + i` of the flat stream.
     pub(crate) decode_rows: unsafe fn(run: &RowRun),
     /// `c[r][v] (+)= sum over t of a[r][t] * b[t][v]`.
     pub(crate) tile: unsafe fn(&Tile),
@@ -110,16 +110,22 @@ pub(crate) struct ColumnRun<'a> {
     pub(crate) stride: usize,
 }
 
-/// A run of the flat stream to decode.
+/// Runs of the flat stream to decode, one of each of several weight rows.
 pub(crate) struct RowRun<'a> {
     /// The weight.
     pub(crate) weight: &'a crate::backend::WeightRef,
-    /// The first element.
+    /// The first element of the first row's run.
     pub(crate) first: usize,
-    /// How many.
+    /// How many elements of each row.
     pub(crate) count: usize,
-    /// Where to.
+    /// How many rows.
+    pub(crate) rows: usize,
+    /// Elements from one row to the next.
+    pub(crate) row_length: usize,
+    /// `out[row * stride + i]`.
     pub(crate) out: *mut f32,
+    /// Elements from one row of `out` to the next.
+    pub(crate) stride: usize,
 }
 
 /// A small product: `rows` by `vectors * lanes` sums over `depth` terms.
@@ -170,7 +176,7 @@ pub(crate) struct TileKernels {
     pub(crate) pack: unsafe fn(&StripPack),
     /// Decodes [`PANEL_TILES`] strips of the weight.
     pub(crate) decode: unsafe fn(&PanelDecode),
-    /// Multiplies a panel with all strips of the input.
+    /// Multiplies a panel with strips of the input.
     pub(crate) multiply: unsafe fn(&PanelProduct),
     /// Puts the sums of a panel and one input strip into rows.
     pub(crate) collect: unsafe fn(&Collect),
@@ -204,28 +210,45 @@ pub(crate) struct StripPack<'a> {
     pub(crate) out: *mut u8,
 }
 
-/// Up to 64 output columns by up to 256 terms.
+/// Up to 64 output columns by up to 256 terms, a multiple of 64 of them unless they are the last.
 pub(crate) struct PanelDecode<'a> {
     pub(crate) job: &'a GemmJob,
     /// The first output column.
     pub(crate) column: usize,
     /// How many; others get any values.
     pub(crate) columns: usize,
-    /// The first term, a multiple of 256.
+    /// The first term, a multiple of 64.
     pub(crate) start: usize,
-    /// How many; others get finite values if the scales are finite.
+    /// How many; others, up to a multiple of 64, get finite values if the scales are finite.
     pub(crate) count: usize,
     pub(crate) order: TileOrder,
     /// Strips per tile column: 1, or 2 whose sum is the weight.
     pub(crate) terms: usize,
+    /// The first tile of the first strip.
     pub(crate) out: *mut u8,
+    /// How many elements further on codes and scales should be fetched for later.
+    pub(crate) ahead: usize,
+}
+
+/// Where the sums of a product are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// Nowhere: they start at zero.
+    Zero,
+    /// In memory.
+    Memory,
+    /// Where the last product left them. Only if all fit: one input tile and [`PANEL_TILES`] weight
+    /// tiles, or two of each.
+    Registers,
 }
 
 /// A panel times input strips.
 pub(crate) struct PanelProduct {
-    /// `[PANEL_TILES][terms]` strips.
+    /// `[weight_tiles][terms]` strips, from the first tile to use on.
     pub(crate) weights: *const u8,
-    /// `[input_tiles][terms]` strips.
+    /// 2, or [`PANEL_TILES`].
+    pub(crate) weight_tiles: usize,
+    /// `[input_tiles][terms]` strips, from the first tile to use on.
     pub(crate) inputs: *const u8,
     pub(crate) input_tiles: usize,
     pub(crate) terms: usize,
@@ -233,8 +256,10 @@ pub(crate) struct PanelProduct {
     pub(crate) steps: usize,
     /// `[input_tiles][PANEL_TILES]` tiles of sums.
     pub(crate) sums: *mut f32,
-    /// Add to what `sums` holds.
-    pub(crate) add: bool,
+    /// Where the sums are before.
+    pub(crate) before: Sums,
+    /// Where they shall be after: in registers or in memory.
+    pub(crate) after: Sums,
     pub(crate) transpose: bool,
 }
 

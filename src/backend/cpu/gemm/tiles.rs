@@ -22,9 +22,15 @@ const PANELS: usize = 8;
 /// Largest number of input rows at a time: bounds the sums in the cache.
 pub(super) const MAX_INPUTS: usize = 512;
 
-/// Whether products with that input may be computed by tiles.
-pub(super) fn takes(job: &GemmJob) -> bool {
-    !job.exact && job.input_type != FloatType::F32
+/// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly;
+/// so are a few rows of `f16`, whose two terms would take longer.
+pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
+    let least = match job.input_type {
+        FloatType::F32 => return false,
+        FloatType::F16 if !job.transpose => super::dot::MAX_INPUTS + 1,
+        _ => 2,
+    };
+    rows >= least && !job.exact
 }
 
 fn terms(job: &GemmJob) -> usize {
@@ -81,6 +87,18 @@ pub(super) fn task_columns(job: &GemmJob, runner: &Runner) -> usize {
     PANEL_COLUMNS * panels.clamp(1, PANELS)
 }
 
+/// Most input tiles whose sums stay in registers: two with half a panel, which the transposed
+/// product's order of columns does not let divide.
+fn resident_tiles(job: &GemmJob) -> usize {
+    if job.transpose { 1 } else { 2 }
+}
+
+/// Terms decoded at a time if the sums stay in registers: so few that decoding the next ones
+/// overlaps multiplying these.
+const RESIDENT_DEPTH: usize = 128;
+/// How many elements ahead of its use a weight row is fetched.
+const AHEAD: usize = 1024;
+
 /// Computes output columns `first..first + count`.
 ///
 /// # Safety
@@ -94,30 +112,42 @@ pub(super) unsafe fn columns(
     first: usize,
     count: usize,
 ) -> Result<()> {
+    let resident = input_tiles(job) <= resident_tiles(job);
     let panels = count.div_ceil(PANEL_COLUMNS);
     let weights_bytes = PANEL_TILES * terms(job) * STRIP_BYTES;
     let panel_sums = input_tiles(job) * PANEL_TILES * TILE_WIDTH * TILE_WIDTH;
     let lease = workspace.take(weights_bytes + panels * panel_sums * size_of::<f32>())?;
     let sums = lease.pointer().wrapping_add(weights_bytes).cast::<f32>();
     let task = Task { job, tiles, packed, weights: lease.pointer() };
+    let panel = |i: usize| {
+        let column = i * PANEL_COLUMNS;
+        Panel {
+            column: first + column,
+            columns: PANEL_COLUMNS.min(count - column),
+            sums: sums.wrapping_add(i * panel_sums),
+        }
+    };
     // SAFETY: the columns exist; the scratch holds a panel and the sums of all.
     unsafe {
         (tiles.begin)();
-        for start in (0..depth_and_width(job).0).step_by(DEPTH) {
-            for panel in 0..panels {
-                let column = panel * PANEL_COLUMNS;
-                let columns = PANEL_COLUMNS.min(count - column);
-                task.panel(start, first + column, columns, sums.add(panel * panel_sums));
+        if resident {
+            (0..panels).for_each(|i| task.resident(&panel(i)));
+        } else {
+            for start in (0..depth_and_width(job).0).step_by(DEPTH) {
+                (0..panels).for_each(|i| task.chunk(start, &panel(i)));
             }
         }
         (tiles.end)();
-        for panel in 0..panels {
-            let column = panel * PANEL_COLUMNS;
-            let columns = PANEL_COLUMNS.min(count - column);
-            task.finish(kernels, first + column, columns, sums.add(panel * panel_sums));
-        }
+        (0..panels).for_each(|i| task.finish(kernels, &panel(i)));
     }
     Ok(())
+}
+
+/// Output columns that are computed together.
+struct Panel {
+    column: usize,
+    columns: usize,
+    sums: *mut f32,
 }
 
 struct Task<'a> {
@@ -128,43 +158,114 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Decodes a panel and multiplies the input with it.
+    /// Decodes up to [`DEPTH`] terms of a panel and multiplies all input rows with them.
     ///
     /// # Safety
-    /// Columns and terms exist; the thread was prepared; `sums` holds the panel's sums.
-    unsafe fn panel(&self, start: usize, column: usize, columns: usize, sums: *mut f32) {
-        let (job, terms) = (self.job, terms(self.job));
-        let count = DEPTH.min(depth_and_width(job).0 - start);
-        let decode =
-            PanelDecode { job, column, columns, start, count, order: order(job), terms, out: self.weights };
-        let input_tiles = input_tiles(job);
-        let product = PanelProduct {
-            weights: self.weights,
-            inputs: self.packed.wrapping_add(start / DEPTH * input_tiles * terms * STRIP_BYTES),
+    /// Columns and terms exist; the thread was prepared; the panel's sums can be written.
+    unsafe fn chunk(&self, start: usize, panel: &Panel) {
+        let count = DEPTH.min(depth_and_width(self.job).0 - start);
+        let before = if start == 0 { Sums::Zero } else { Sums::Memory };
+        // SAFETY: passed on.
+        unsafe {
+            (self.tiles.decode)(&self.decode(panel, start, count, 0));
+            (self.tiles.multiply)(&PanelProduct { before, ..self.product(panel, start, count, 0) });
+        }
+    }
+
+    /// Computes all terms of a panel, with the sums in registers.
+    ///
+    /// # Safety
+    /// As [`chunk`](Self::chunk); there are at most [`resident_tiles`] input tiles.
+    unsafe fn resident(&self, panel: &Panel) {
+        let depth = depth_and_width(self.job).0;
+        let tiles = if input_tiles(self.job) == 1 { PANEL_TILES } else { 2 };
+        for tile in (0..panel.columns.div_ceil(TILE_WIDTH)).step_by(tiles) {
+            let column = tile * TILE_WIDTH;
+            let part = Panel {
+                column: panel.column + column,
+                columns: (tiles * TILE_WIDTH).min(panel.columns - column),
+                sums: panel.sums.wrapping_add(tile * TILE_WIDTH * TILE_WIDTH),
+            };
+            let step = |start: usize| (start, RESIDENT_DEPTH.min(depth - start), start / RESIDENT_DEPTH % 2);
+            let decode = |start: usize| {
+                let (start, count, half) = step(start);
+                // SAFETY: the terms exist.
+                unsafe {
+                    (self.tiles.decode)(&self.decode(&part, start, count, half * RESIDENT_DEPTH / TILE_DEPTH))
+                };
+            };
+            decode(0);
+            for start in (0..depth).step_by(RESIDENT_DEPTH) {
+                let next = start + RESIDENT_DEPTH;
+                if next < depth {
+                    decode(next);
+                }
+                let (_, count, half) = step(start);
+                let product = PanelProduct {
+                    weight_tiles: tiles,
+                    before: if start == 0 { Sums::Zero } else { Sums::Registers },
+                    after: if next < depth { Sums::Registers } else { Sums::Memory },
+                    ..self.product(&part, start, count, half * RESIDENT_DEPTH / TILE_DEPTH)
+                };
+                // SAFETY: the terms exist and were decoded; the sums are in registers.
+                unsafe { (self.tiles.multiply)(&product) };
+            }
+        }
+    }
+
+    /// Terms of a panel to be decoded into its tiles from `step` on.
+    fn decode(&self, panel: &Panel, start: usize, count: usize, step: usize) -> PanelDecode<'_> {
+        PanelDecode {
+            job: self.job,
+            column: panel.column,
+            columns: panel.columns,
+            start,
+            count,
+            order: order(self.job),
+            terms: terms(self.job),
+            out: self.weights.wrapping_add(step * TILE_BYTES),
+            ahead: self.ahead(panel, start),
+        }
+    }
+
+    /// How far ahead to fetch: in the same rows, or from the start of those of the next panel.
+    fn ahead(&self, panel: &Panel, start: usize) -> usize {
+        let k = self.job.k as usize;
+        match (self.job.transpose, start + AHEAD < k) {
+            (true, _) => AHEAD / PANEL_COLUMNS * k,
+            (false, true) => AHEAD,
+            (false, false) => AHEAD.min(k) + (panel.columns - 1) * k,
+        }
+    }
+
+    /// The product with terms that were decoded into tiles from `step` on.
+    fn product(&self, panel: &Panel, start: usize, count: usize, step: usize) -> PanelProduct {
+        let (input_tiles, terms) = (input_tiles(self.job), terms(self.job));
+        let chunk = start / DEPTH * input_tiles * terms * STRIP_BYTES;
+        PanelProduct {
+            weights: self.weights.wrapping_add(step * TILE_BYTES),
+            weight_tiles: PANEL_TILES,
+            inputs: self.packed.wrapping_add(chunk + start % DEPTH / TILE_DEPTH * TILE_BYTES),
             input_tiles,
             terms,
             // Decoding spreads 64 elements over two tiles.
             steps: count.div_ceil(2 * TILE_DEPTH) * 2,
-            sums,
-            add: start > 0,
-            transpose: job.transpose,
-        };
-        // SAFETY: passed on.
-        unsafe {
-            (self.tiles.decode)(&decode);
-            (self.tiles.multiply)(&product);
+            sums: panel.sums,
+            before: Sums::Memory,
+            after: Sums::Memory,
+            transpose: self.job.transpose,
         }
     }
 
     /// Writes the sums of a panel to the output.
     ///
     /// # Safety
-    /// The columns exist; `sums` holds the panel's sums.
-    unsafe fn finish(&self, kernels: &Kernels, column: usize, columns: usize, sums: *mut f32) {
+    /// The columns exist; the panel's sums were computed.
+    unsafe fn finish(&self, kernels: &Kernels, panel: &Panel) {
         let mut rows = [[0f32; PANEL_COLUMNS]; TILE_WIDTH];
         for tile in 0..input_tiles(self.job) {
             let collect = Collect {
-                sums: sums.wrapping_add(tile * PANEL_TILES * TILE_WIDTH * TILE_WIDTH),
+                sums: panel.sums.wrapping_add(tile * PANEL_TILES * TILE_WIDTH * TILE_WIDTH),
                 order: order(self.job),
                 transpose: self.job.transpose,
                 out: rows.as_mut_ptr().cast(),
@@ -173,8 +274,9 @@ impl Task<'_> {
             unsafe { (self.tiles.collect)(&collect) };
             let row = tile * TILE_WIDTH;
             for (i, sums) in rows.iter().enumerate().take(self.job.m as usize - row) {
+                let output = output_at(self.job, row + i, panel.column);
                 // SAFETY: the row and the columns exist.
-                unsafe { (kernels.finish)(&output_at(self.job, row + i, column), sums.as_ptr(), columns) };
+                unsafe { (kernels.finish)(&output, sums.as_ptr(), panel.columns) };
             }
         }
     }

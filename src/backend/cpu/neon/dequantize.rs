@@ -53,19 +53,19 @@ unsafe fn decode(
     }
 }
 
-/// Eight values rounded to nearest even; NaN stays NaN.
+/// Eight products rounded to nearest even.
 #[inline]
 #[target_feature(enable = "neon")]
 fn narrow_bf16(low: float32x4_t, high: float32x4_t) -> uint8x16_t {
-    let round = |values| {
-        let bits = vreinterpretq_u32_f32(values);
-        let upper = vshrq_n_u32::<16>(bits);
-        let odd = vandq_u32(upper, vdupq_n_u32(1));
-        let rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
-        let quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
-        vbslq_u32(vceqq_f32(values, values), vshrq_n_u32::<16>(rounded), quiet)
+    let round = |products| {
+        let bits = vreinterpretq_u32_f32(products);
+        let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+        let carry = vaddq_u32(odd, vdupq_n_u32(0x7fff));
+        // A product that is NaN is quiet, so cutting it off leaves a NaN, while a carry might not.
+        vaddq_u32(bits, vandq_u32(carry, vceqq_f32(products, products)))
     };
-    let words = vuzp1q_u16(vreinterpretq_u16_u32(round(low)), vreinterpretq_u16_u32(round(high)));
+    // The upper halves.
+    let words = vuzp2q_u16(vreinterpretq_u16_u32(round(low)), vreinterpretq_u16_u32(round(high)));
     vreinterpretq_u8_u16(words)
 }
 

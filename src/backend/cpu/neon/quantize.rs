@@ -1,8 +1,5 @@
 //! Quantize with Advanced SIMD: the absmax as an integer maximum of magnitudes, the code by a
 //! binary search whose bounds come from `tbl`.
-//!
-//! The search counts the bounds at or above the value rather than those below it, so that NaN,
-//! which compares with nothing, ends up above all of them.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -23,12 +20,44 @@ const STEP: usize = 32;
 /// # Safety
 /// The job's pointers are as its fields say; Advanced SIMD.
 pub(crate) unsafe fn quantize(job: &QuantizeJob) {
-    static ARM: QuantizeArm = QuantizeArm { absmax, encode };
     // SAFETY: passed on.
-    unsafe { drive(job, &ARM) }
+    unsafe { drive::<Neon>(job) }
+}
+
+struct Neon;
+
+impl QuantizeArm for Neon {
+    type Search = Search;
+
+    #[target_feature(enable = "neon")]
+    unsafe fn search(bounds: &[f32; 16]) -> Search {
+        Search::new(bounds)
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
+        // SAFETY: passed on.
+        unsafe { absmax(source, source_type, block_size, bits) }
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn encode(run: &Run, search: &Search) {
+        // SAFETY: passed on.
+        unsafe {
+            match (run.source_type, run.flush) {
+                (FloatType::F32, false) => encode::<F32, false>(run, search),
+                (FloatType::F32, true) => encode::<F32, true>(run, search),
+                // Denormals of binary16 are normal numbers in binary32.
+                (FloatType::F16, _) => encode::<F16, false>(run, search),
+                (FloatType::Bf16, false) => encode::<BF16, false>(run, search),
+                (FloatType::Bf16, true) => encode::<BF16, true>(run, search),
+            }
+        }
+    }
 }
 
 /// See [`QuantizeArm::absmax`].
+#[inline]
 #[target_feature(enable = "neon")]
 unsafe fn absmax(source: *const u8, source_type: FloatType, block_size: usize, bits: &mut [u32]) {
     let block_bytes = block_size * source_type.size();
@@ -84,25 +113,7 @@ unsafe fn absmax_16(block: *const u8, bytes: usize) -> u16 {
 
 /// See [`QuantizeArm::encode`].
 #[target_feature(enable = "neon")]
-unsafe fn encode(run: &Run) {
-    // SAFETY: passed on.
-    unsafe {
-        match (run.source_type, run.flush) {
-            (FloatType::F32, false) => encode_typed::<F32, false>(run),
-            (FloatType::F32, true) => encode_typed::<F32, true>(run),
-            // Denormals of binary16 are normal numbers in binary32.
-            (FloatType::F16, _) => encode_typed::<F16, false>(run),
-            (FloatType::Bf16, false) => encode_typed::<BF16, false>(run),
-            (FloatType::Bf16, true) => encode_typed::<BF16, true>(run),
-        }
-    }
-}
-
-/// # Safety
-/// As [`encode`].
-#[target_feature(enable = "neon")]
-unsafe fn encode_typed<const TYPE: u8, const FLUSH: bool>(run: &Run) {
-    let search = Search::new(&run.bounds);
+unsafe fn encode<const TYPE: u8, const FLUSH: bool>(run: &Run, search: &Search) {
     // SAFETY: sixteen bytes.
     let codes = unsafe { vld1q_u8(run.codes.as_ptr()) };
     let size = run.source_type.size();
@@ -112,14 +123,14 @@ unsafe fn encode_typed<const TYPE: u8, const FLUSH: bool>(run: &Run) {
         for (i, bytes) in bytes.iter_mut().enumerate() {
             // SAFETY: the eight elements lie inside the run.
             let (even, odd) = unsafe { even_odd::<TYPE>(run.source.add((step * STEP + 8 * i) * size)) };
-            let high = search.bounds_above::<FLUSH>(even, multiplier);
-            let low = search.bounds_above::<FLUSH>(odd, multiplier);
+            let high = search.bounds_below::<FLUSH>(even, multiplier);
+            let low = search.bounds_below::<FLUSH>(odd, multiplier);
             *bytes = vsliq_n_u32::<4>(low, high);
         }
-        // The low bytes of sixteen lanes; fifteen minus each nibble.
+        // The low bytes of sixteen lanes.
         let words = |a, b| vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
         let (first, second) = (words(bytes[0], bytes[1]), words(bytes[2], bytes[3]));
-        let mut packed = vmvnq_u8(vuzp1q_u8(vreinterpretq_u8_u16(first), vreinterpretq_u8_u16(second)));
+        let mut packed = vuzp1q_u8(vreinterpretq_u8_u16(first), vreinterpretq_u8_u16(second));
         if !run.ascending {
             let low = vqtbl1q_u8(codes, vandq_u8(packed, vdupq_n_u8(15)));
             packed = vsliq_n_u8::<4>(low, vqtbl1q_u8(codes, vshrq_n_u8::<4>(packed)));
@@ -166,7 +177,7 @@ fn widen_f16_low(half: uint16x8_t) -> float32x4_t {
     wide
 }
 
-/// The bounds, descending, as the four steps of a binary search read them.
+/// The bounds as the four steps of a binary search read them.
 struct Search {
     middle: float32x4_t,
     quarters: uint8x16_t,
@@ -185,16 +196,16 @@ impl Search {
         };
         Search {
             middle: vdupq_n_f32(b[7]),
-            quarters: table(b[11], b[3], 0.0, 0.0),
-            eighths: table(b[13], b[9], b[5], b[1]),
-            sixteenths: uint8x16x2_t(table(b[14], b[12], b[10], b[8]), table(b[6], b[4], b[2], b[0])),
+            quarters: table(b[3], b[11], 0.0, 0.0),
+            eighths: table(b[1], b[5], b[9], b[13]),
+            sixteenths: uint8x16x2_t(table(b[0], b[2], b[4], b[6]), table(b[8], b[10], b[12], b[14])),
         }
     }
 
-    /// How many bounds are at or above `x * multiplier`; with `FLUSH`, denormal `x` is zero.
+    /// How many bounds are below `x * multiplier`; with `FLUSH`, denormal `x` is zero.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn bounds_above<const FLUSH: bool>(&self, x: float32x4_t, multiplier: float32x4_t) -> uint32x4_t {
+    fn bounds_below<const FLUSH: bool>(&self, x: float32x4_t, multiplier: float32x4_t) -> uint32x4_t {
         let mut scaled = vmulq_f32(x, multiplier);
         if FLUSH {
             let normal = vtstq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x7f80_0000));
@@ -206,7 +217,7 @@ impl Search {
             vreinterpretq_u8_u32(entry)
         };
         // The comparison's mask is minus one.
-        let next = |i, bound| vsubq_u32(vaddq_u32(i, i), vcleq_f32(scaled, bound));
+        let next = |i, bound| vsubq_u32(vaddq_u32(i, i), vcgtq_f32(scaled, bound));
         let i = next(vdupq_n_u32(0), self.middle);
         let i = next(i, vreinterpretq_f32_u8(vqtbl1q_u8(self.quarters, offsets(i))));
         let i = next(i, vreinterpretq_f32_u8(vqtbl1q_u8(self.eighths, offsets(i))));

@@ -4,9 +4,6 @@
 
 #include <fourbit/cpp/context.hpp>
 
-#include <optional>
-#include <vector>
-
 namespace fourbit {
 
 /// How to quantize. The defaults: NF4, block size 64, no double quantization, uint8 storage.
@@ -38,6 +35,20 @@ class quantizer : public detail::handle<fourbit_quantizer, fourbit_quantizer_des
     /// Takes a C handle over.
     explicit quantizer(fourbit_quantizer* owned) noexcept : handle(owned) {}
 
+    /// Reads config.json's quantization_config, with transformers' defaults for what it leaves out
+    /// (FP4, no double quantization). Throws if a field is unknown in kind or out of its range.
+    static quantizer from_json(const context& on, std::string_view json) {
+        return quantizer(detail::make<fourbit_quantizer>(fourbit_quantizer_from_json, on.c(),
+                                                         json.data(), json.size()));
+    }
+
+    /// The configuration as transformers writes it.
+    std::string to_json() const {
+        return detail::text([this](char* buffer, std::size_t capacity, std::size_t* length) {
+            return fourbit_quantizer_to_json(c(), buffer, capacity, length);
+        });
+    }
+
     /// What it is: every option in force, and bits per element.
     fourbit_quantizer_info info() const {
         auto out = sized<fourbit_quantizer_info>();
@@ -62,15 +73,9 @@ class quantizer : public detail::handle<fourbit_quantizer, fourbit_quantizer_des
         config.compute_dtype = options.compute_dtype;
         config.storage = options.storage;
         config.fp32_cpu_offload = options.fp32_cpu_offload ? 1 : 0;
-        // One more, so that an empty list is not NULL, which would mean "no list".
-        std::vector<const char*> names(1, "");
-        if (options.skip_modules) {
-            names.clear();
-            for (const std::string& name : *options.skip_modules) { names.push_back(name.c_str()); }
-            config.skip_module_count = names.size();
-            names.push_back(nullptr);
-            config.skip_modules = names.data();
-        }
+        const detail::c_strings names(options.skip_modules);
+        config.skip_modules = names.data();
+        config.skip_module_count = names.size();
         return detail::make<fourbit_quantizer>(fourbit_quantizer_create, on.c(), &config);
     }
 };
