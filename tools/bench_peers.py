@@ -131,7 +131,11 @@ def check_probes(case: Case, probes: dict[str, list[float]]) -> None:
     ours = probes.get("fourbit") or []
     size = max((abs(v) for v in ours), default=0.0)
     for name, theirs in probes.items():
-        if theirs and any(abs(a - b) > 0.05 * size for a, b in zip(ours, theirs, strict=True)):
+        if (
+            ours
+            and theirs
+            and any(abs(a - b) > 0.05 * size for a, b in zip(ours, theirs, strict=True))
+        ):
             raise SystemExit(f"{case.title()}: {name} computes {theirs}, fourbit {ours}")
 
 

@@ -28,4 +28,4 @@ class Peer:
         def operation(i: int):
             return torch.nn.functional.linear(x, weights[i % count])
 
-        return operation, operation(0)[0, :4].float().tolist()
+        return operation, []  # no comparing of its values: its weights are not rounded to 4 bits
