@@ -124,6 +124,7 @@ fn a_limited_run_gives_the_same_bytes() {
 
 /// Runs a command to its good end; the largest resident size it had, in bytes.
 #[cfg(target_os = "linux")]
+#[allow(clippy::zombie_processes)] // `wait4` waits for it, and tells what `wait` does not.
 fn peak(mut command: Command) -> u64 {
     let child = command.spawn().unwrap();
     let mut status = 0;
