@@ -124,11 +124,7 @@ fn a_limited_run_gives_the_same_bytes() {
 
 /// Runs a command to its good end; the largest resident size it had, in bytes.
 #[cfg(target_os = "linux")]
-<<<<<<< HEAD
-#[allow(clippy::zombie_processes)] // `wait4` waits for it, and tells what `wait` does not.
-=======
 #[allow(clippy::zombie_processes)] // wait4 waits
->>>>>>> parts
 fn peak(mut command: Command) -> u64 {
     let child = command.spawn().unwrap();
     let mut status = 0;
