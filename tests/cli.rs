@@ -45,6 +45,43 @@ fn quantized(options: &[&str]) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+fn plan_shares_modules_out() {
+    let limits = ["--max-memory", "0=200KiB,1=300KiB,cpu=1GB"];
+    let args = |how: &'static str| [vec!["plan", FIXTURE, "--device-map", how], limits.to_vec()].concat();
+    let shown = ok(&args("auto"));
+    for words in ["device map: auto", "by the sizes that transformers 5.23 reckons with", "comparison: fit"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let plan = json(&[args("fit"), vec!["--json"]].concat());
+    let devices = plan["device_map"]["devices"].as_array().unwrap();
+    let bytes = |device: Value| {
+        devices.iter().find(|d| d["device"] == device).and_then(|d| d["bytes"].as_u64()).unwrap()
+    };
+    assert!(bytes(0.into()) > 0 && bytes(1.into()) > 0 && bytes("cpu".into()) == 0, "{devices:?}");
+    let of_tensor = |name: &str| {
+        let tensors = plan["tensors"].as_array().unwrap();
+        tensors.iter().find(|t| t["name"] == name).unwrap()["device"].clone()
+    };
+    assert_eq!(of_tensor("model.embed_tokens.weight"), 0);
+    assert_eq!(of_tensor("lm_head.weight"), 1);
+
+    let place = tempfile::tempdir().unwrap();
+    let map = place.path().join("map.json");
+    std::fs::write(&map, r#"{"model": 0, "lm_head": "cpu"}"#).unwrap();
+    let refused = fourbit(&["plan", FIXTURE, "--device-map", text(&map)]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("Some modules are dispatched on the CPU or the disk."), "{}", refused.err);
+    let shown = ok(&["plan", FIXTURE, "--device-map", text(&map), "--offload"]);
+    assert!(shown.contains("device map: explicit") && !shown.contains("comparison"), "{shown}");
+    std::fs::write(&map, r#"{"model": 0}"#).unwrap();
+    let refused = fourbit(&["plan", FIXTURE, "--device-map", text(&map), "--offload"]);
+    assert!(refused.err.contains("does not give any device for the following parameters: lm_head.weight"));
+    assert_eq!(fourbit(&["plan", FIXTURE, "--max-memory", "0=1GB"]).code, 2, "without a map");
+    let refused = fourbit(&["plan", FIXTURE, "--device-map", "auto", "--max-memory", "0=1TB"]);
+    assert!(refused.err.contains("is not in a valid format"), "{}", refused.err);
+}
+
+#[test]
 fn plan_names_every_tensor_and_its_reason() {
     let plan = json(&["plan", FIXTURE, "--json"]);
     assert_eq!(

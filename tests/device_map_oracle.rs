@@ -99,6 +99,15 @@ fn numbers(value: &Value) -> BTreeMap<String, f64> {
     value.as_object().unwrap().iter().map(|(k, v)| (k.clone(), v.as_f64().unwrap())).collect()
 }
 
+/// The JSON reader may be off by the last bit of a fraction.
+fn assert_adjusted(memory: &MaxMemory, expected: &Value, name: &str) {
+    let (got, expected) = (limits(memory), numbers(expected));
+    assert!(got.keys().eq(expected.keys()), "{name}");
+    for (device, bytes) in &got {
+        assert!((bytes - expected[device]).abs() < 1e-6, "{name}: {device} {bytes}");
+    }
+}
+
 fn sorted(map: &DeviceMap) -> BTreeMap<String, MapDevice> {
     map.entries().iter().cloned().collect()
 }
@@ -148,7 +157,7 @@ fn limits_and_maps() {
             mode => balance(model, &sizes, flavour, &stated, mode == "balanced_low_0").unwrap(),
         };
         assert_eq!(limits(&balanced), numbers(&case["balanced"]), "{name}");
-        assert_eq!(limits(&balanced.adjusted()), numbers(&case["adjusted"]), "{name}");
+        assert_adjusted(&balanced.adjusted(), &case["adjusted"], name);
         let map = infer(model, &sizes, flavour, &balanced.adjusted());
         let expected = DeviceMap::from_value(&case["map"]).unwrap();
         if sorted(&map) != sorted(&expected) {
@@ -174,13 +183,9 @@ fn what_validate_environment_says() {
     });
 }
 
-fn fitted(model: &Model, flavour: Flavour, memory: MaxMemory) -> Placement {
-    let options = DeviceMapOptions {
-        strategy: Strategy::Fit,
-        max_memory: Some(memory),
-        sizing: Sizing::Honest,
-        offload: true,
-    };
+fn fitted(model: &Model, flavour: Flavour, memory: MaxMemory, sizing: Sizing) -> Placement {
+    let options =
+        DeviceMapOptions { strategy: Strategy::Fit, max_memory: Some(memory), sizing, offload: true };
     place(model, flavour, &options).unwrap()
 }
 
@@ -212,7 +217,7 @@ fn offloaded(placement: &Placement) -> u64 {
 fn fit_is_sound_and_offloads_no_more_than_the_reference() {
     let mut better = 0;
     for_each_case(|name, flavour, model, case| {
-        let fit = fitted(model, flavour, max_memory(case));
+        let fit = fitted(model, flavour, max_memory(case), Sizing::Honest);
         assert_sound(name, model, &fit);
         let strategy = match text(&case["mode"]) {
             "sequential" => Strategy::Sequential,
@@ -243,7 +248,9 @@ fn fit_leaves_nothing_behind_where_the_reference_does() {
         }
         let reference = DeviceMap::from_value(&case["map"]).unwrap();
         left_behind += usize::from(reference.offloads());
-        assert!(!fitted(model, flavour, max_memory(case)).map.offloads(), "{name}");
+        // By the reference's own sizes, so that both had the same to place.
+        let fit = fitted(model, flavour, max_memory(case), Sizing::Transformers);
+        assert!(!fit.map.offloads(), "{name}: {:?}", fit.devices);
     });
     assert!(left_behind >= 9, "{left_behind}");
 }
@@ -252,7 +259,8 @@ fn fit_leaves_nothing_behind_where_the_reference_does() {
 fn fit_fills_equal_gpus_evenly() {
     let oracle = oracle();
     let model = model(&oracle["transformers-5.23"]["models"]["llama"], Flavour::V523);
-    let fit = fitted(&model, Flavour::V523, MaxMemory::parse("0=60MB,1=60MB,2=60MB").unwrap());
+    let fit =
+        fitted(&model, Flavour::V523, MaxMemory::parse("0=60MB,1=60MB,2=60MB").unwrap(), Sizing::Honest);
     let bytes: Vec<u64> = fit.devices.iter().map(|used| used.bytes).collect();
     let (most, least) = (bytes.iter().max().unwrap(), bytes.iter().min().unwrap());
     assert!(most - least < 2_000_000, "within about a layer: {bytes:?}");

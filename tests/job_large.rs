@@ -4,6 +4,7 @@
 
 mod job_support;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -12,25 +13,33 @@ use std::process::Command;
 
 use fourbit::backend::cpu::CpuConfig;
 use fourbit::checkpoint::Checkpoint;
-use fourbit::dtype::DType;
 use fourbit::quant::{GemmOptions, gemm};
+use fourbit::tensor::{TensorMut, TensorRef};
 use job_support::{ok, quantize, refused};
 
-/// A Llama with `layers` matrices of the given shape, all zeros so far. Returns the file and where
+/// Two kinds of models: `model_type` and the name of a matrix in layer `#`.
+const LLAMA: [&str; 2] = ["llama", "model.layers.#.mlp.up_proj.weight"];
+/// Its matrices are stored `[in, out]`, so that quantizing reads across them.
+const GPT2: [&str; 2] = ["gpt2", "transformer.h.#.mlp.c_fc.weight"];
+
+/// A model with `layers` matrices of the given shape, all zeros so far. Returns the file and where
 /// each matrix begins in it.
-fn write_sparse(directory: &Path, layers: u64, [rows, columns]: [u64; 2]) -> (File, Vec<u64>) {
+fn write_sparse(
+    directory: &Path,
+    [model_type, name]: [&str; 2],
+    layers: u64,
+    [rows, columns]: [u64; 2],
+) -> (File, Vec<u64>) {
     std::fs::create_dir_all(directory).unwrap();
-    let config = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
-        "tie_word_embeddings": false,
-    });
+    let config = serde_json::json!({"model_type": model_type, "torch_dtype": "bfloat16"});
     std::fs::write(directory.join("config.json"), config.to_string()).unwrap();
     let bytes = rows * columns * 2;
     let tensors: Vec<String> = (0..layers)
         .map(|i| {
             let offsets = [i * bytes, (i + 1) * bytes];
+            let name = name.replace('#', &i.to_string());
             format!(
-                "\"model.layers.{i}.mlp.up_proj.weight\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{columns}],\"data_offsets\":{offsets:?}}}"
+                "\"{name}\":{{\"dtype\":\"BF16\",\"shape\":[{rows},{columns}],\"data_offsets\":{offsets:?}}}"
             )
         })
         .collect();
@@ -92,7 +101,7 @@ fn within(memory: &str, kilobytes: u64, layers: u64, shape: [u64; 2]) {
     let directory = tempdir();
     let (source, free, tight) =
         (directory.path().join("source"), directory.path().join("free"), directory.path().join("tight"));
-    let (file, starts) = write_sparse(&source, layers, shape);
+    let (file, starts) = write_sparse(&source, LLAMA, layers, shape);
     for (i, &start) in starts.iter().enumerate() {
         file.write_all_at(&[i as u8 + 1, 0x3c, 7, 0xbd], start + 4096).unwrap();
     }
@@ -108,9 +117,44 @@ fn within(memory: &str, kilobytes: u64, layers: u64, shape: [u64; 2]) {
 }
 
 #[test]
-fn memory_stays_within_its_budget() {
+fn a_limited_run_gives_the_same_bytes() {
     // 400 MB of source, 256 MB of address space, of which most is the program's and its stacks'.
     within("16MB", 256 << 10, 4, [8192, 6144]);
+}
+
+/// Runs a command to its good end; the largest resident size it had, in bytes.
+#[cfg(target_os = "linux")]
+fn peak(mut command: Command) -> u64 {
+    let child = command.spawn().unwrap();
+    let mut status = 0;
+    // SAFETY: all zeros are a valid rusage; both pointers are to live variables; the child is ours
+    // and is waited for nowhere else.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::wait4(child.id() as i32, &mut status, 0, &mut usage), child.id() as i32);
+        usage
+    };
+    assert_eq!(status, 0);
+    usage.ru_maxrss as u64 * 1024
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_stays_within_its_budget() {
+    let directory = tempdir();
+    let source = directory.path().join("source");
+    write_sparse(&source, GPT2, 3, [4096, 8192]);
+    let run = |out: &str, options: &[&str]| {
+        let options = [&["--threads", "16"], options].concat();
+        peak(quantize(&source, &directory.path().join(out), &options))
+    };
+    let (free, tight) = (run("free", &[]), run("tight", &["--memory", "20MB"]));
+    println!("{free} bytes without a budget, {tight} with one of 20 MB");
+    // The program itself takes about 10 MB.
+    assert!(tight < 36_000_000, "{tight} bytes");
+    assert!(free > tight + 20_000_000, "{free} and {tight} bytes: the budget made no difference");
+    let (a, b) = (directory.path().join("free"), directory.path().join("tight"));
+    assert!(same(&a.join("model.safetensors"), &b.join("model.safetensors")));
 }
 
 #[test]
@@ -123,7 +167,7 @@ fn twenty_gigabytes_within_two() {
 fn too_small_a_budget_is_refused_with_what_is_needed() {
     let directory = tempfile::tempdir().unwrap();
     let (source, out) = (directory.path().join("source"), directory.path().join("out"));
-    write_sparse(&source, 1, [1024, 1024]);
+    write_sparse(&source, LLAMA, 1, [1024, 1024]);
     let words = ["memory 1000", "at least", "model.layers.0.mlp.up_proj.weight"];
     refused(quantize(&source, &out, &["--memory", "1000"]), &words);
     assert!(!out.exists());
@@ -138,7 +182,7 @@ fn more_than_two_to_the_31_elements() {
     const { assert!(ROWS * COLUMNS > 1 << 31) };
     let directory = tempdir();
     let (source, out) = (directory.path().join("source"), directory.path().join("out"));
-    let (file, starts) = write_sparse(&source, 1, [ROWS, COLUMNS]);
+    let (file, starts) = write_sparse(&source, LLAMA, 1, [ROWS, COLUMNS]);
     // The first row, those around element 2^31, and the last.
     let filled = [0, 65535, 65536, ROWS - 1];
     let mut random = job_support::Random(3);
@@ -156,18 +200,48 @@ fn more_than_two_to_the_31_elements() {
     let weight = checkpoint.weight("model.layers.0.mlp.up_proj.weight").unwrap();
     assert_eq!(weight.shape().dims(), [ROWS, COLUMNS]);
     let x: Vec<f32> = (0..COLUMNS).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-    let y = multiply(&weight, &x);
-    for (&row, values) in filled.iter().zip(&rows) {
-        let exact: f64 = values.iter().zip(&x).map(|(w, x)| f64::from(w.to_f32()) * f64::from(*x)).sum();
-        // Errors of 4-bit codes, independent of each other, about 0.1 of the largest value each.
-        let deviation = f64::sqrt(x.iter().map(|x| f64::from(x * x)).sum::<f64>()) * 0.1;
+    let context = fourbit::Context::cpu(CpuConfig::default()).unwrap();
+    let mut y = vec![0.0f32; ROWS as usize];
+    let mut output = TensorMut::new(&mut y, &[1, ROWS]).unwrap();
+    let input = TensorRef::new(&x, &[1, COLUMNS]).unwrap();
+    gemm(&context, input, &weight, None, GemmOptions::default(), &mut output).unwrap();
+    let parts: BTreeMap<String, Vec<u8>> =
+        weight.parts().map(|p| (p.name.to_string(), p.bytes.to_vec())).collect();
+    let some = (0..ROWS).step_by(4099).chain(65530..ROWS).chain(filled);
+    for row in some {
+        let decoded = decode_row(&parts, row, COLUMNS);
+        let product: f64 = decoded.iter().zip(&x).map(|(w, x)| w * f64::from(*x)).sum();
         let found = f64::from(y[row as usize]);
-        assert!((found - exact).abs() < 4.0 * deviation, "row {row}: {found}, exactly {exact}");
-        assert!(found.abs() > deviation, "row {row}: {found}");
+        assert!((found - product).abs() < 1e-3, "row {row}: {found}, from the stored bytes {product}");
+        let Some(at) = filled.iter().position(|&r| r == row) else { continue };
+        let exact: f64 = rows[at].iter().zip(&x).map(|(w, x)| f64::from(w.to_f32()) * f64::from(*x)).sum();
+        // A 4-bit code is off by at most 0.16 of its block's largest value, which is about 1.
+        let deviation = f64::sqrt(x.iter().map(|x| f64::from(x * x)).sum::<f64>()) * 0.16;
+        assert!((found - exact).abs() < 3.0 * deviation, "row {row}: {found}, exactly {exact}");
+        let error = decoded.iter().zip(&rows[at]).map(|(d, w)| (d - f64::from(w.to_f32())).abs());
+        assert!(error.fold(0.0, f64::max) < 0.18, "row {row}");
     }
-    // Under double quantization a block of zeros keeps an absmax near zero, so its products vanish:
-    // the code for zero is exact.
-    for row in (0..ROWS).filter(|r| !filled.contains(r)) {
-        assert_eq!(y[row as usize], 0.0, "row {row}");
-    }
+}
+
+/// A row's values from the stored parts, by bitsandbytes' formula.
+fn decode_row(parts: &BTreeMap<String, Vec<u8>>, row: u64, columns: u64) -> Vec<f64> {
+    let floats = |name: &str| floats_of(&parts[name]);
+    let (map, nested, dynamic) = (floats("quant_map"), floats("nested_absmax"), floats("nested_quant_map"));
+    let state: serde_json::Value = serde_json::from_slice(&parts["quant_state.bitsandbytes__nf4"]).unwrap();
+    let offset = state["nested_offset"].as_f64().unwrap();
+    let (codes, absmax) = (&parts[""], &parts["absmax"]);
+    (0..columns)
+        .map(|column| {
+            let element = row * columns + column;
+            let byte = codes[(element / 2) as usize];
+            let code = if element % 2 == 0 { byte >> 4 } else { byte & 15 };
+            let block = (element / 64) as usize;
+            let scale = f64::from(dynamic[absmax[block] as usize]) * f64::from(nested[block / 256]) + offset;
+            f64::from(map[code as usize]) * scale
+        })
+        .collect()
+}
+
+fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }

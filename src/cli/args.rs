@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use fourbit::checkpoint::{JobMode, Part, parse_size};
 use fourbit::codebook::{QuantType, Rule};
+use fourbit::device_map::MaxMemory;
 use fourbit::dtype::FloatType;
 use fourbit::plan::Profile;
 use fourbit::quant::{BlockSize, QuantSpec, Storage};
@@ -179,11 +180,29 @@ pub(crate) struct PlanArgs {
     pub model_dir: PathBuf,
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    #[command(flatten)]
+    pub devices: DeviceMapArgs,
     /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
     #[command(flatten)]
     pub _save: SaveArgs,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Where everything would go.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceMapArgs {
+    /// Also share the modules out among devices: auto (or balanced), balanced_low_0, sequential, fit, a
+    /// device (0, cpu) for everything, or a .json file with a map.
+    #[arg(long, value_name = "HOW")]
+    pub device_map: Option<String>,
+    /// Memory of each device, such as 0=20GiB,1=20GiB,cpu=64GiB; nine tenths of it are used [default: the
+    /// free memory of this machine, as cpu].
+    #[arg(long, value_name = "LIST", requires = "device_map", value_parser = text(MaxMemory::parse))]
+    pub max_memory: Option<MaxMemory>,
+    /// Allow modules on cpu and disk (llm_int8_enable_fp32_cpu_offload).
+    #[arg(long, requires = "device_map")]
+    pub offload: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod dequantize;
+mod device_map;
 mod inspect;
 mod interrupt;
 mod merge;

@@ -5,14 +5,25 @@ use fourbit::checkpoint::Checkpoint;
 use fourbit::plan::{Action, Plan, PlanOptions};
 
 use super::args::{PlanArgs, RecipeArgs};
+use super::device_map::{self, Maps};
 use super::{Answer, print, table};
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
-    let plan = Checkpoint::open(&args.model_dir)?.plan(&options(&args.recipe))?;
-    if args.run.json {
-        print(&plan.to_json());
-    } else if !args.run.quiet {
-        print(&text(&plan));
+    let checkpoint = Checkpoint::open(&args.model_dir)?;
+    let device_map = device_map::options(&args.devices)?;
+    let options = PlanOptions { device_map, ..options(&args.recipe) };
+    let plan = checkpoint.plan(&options)?;
+    let maps = options.device_map.as_ref().map(|asked| Maps::new(&checkpoint, &plan, &options.spec, asked));
+    match (args.run.json, maps.transpose()?) {
+        _ if args.run.quiet => {}
+        (true, None) => print(&plan.to_json()),
+        (true, Some(maps)) => {
+            let mut value = plan.to_value();
+            value["device_map"] = maps.to_value();
+            print(&serde_json::to_string_pretty(&value).unwrap_or_default());
+        }
+        (false, None) => print(&text(&plan)),
+        (false, Some(maps)) => print(&format!("{}\n\n{}", text(&plan), maps.text())),
     }
     Ok(Answer::Yes)
 }

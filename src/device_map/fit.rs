@@ -58,7 +58,7 @@ fn spill(sizes: &[f64], room: &[f64]) -> Packing {
         }
         kept = largest;
         let mut room = room.to_vec();
-        if let Some(first) = room.iter_mut().find(|room| **room > 0.0) {
+        if let Some(first) = room.first_mut() {
             *first = (*first - kept).max(0.0);
         }
         packing = look_back(sizes, &room);

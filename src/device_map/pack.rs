@@ -112,7 +112,7 @@ mod tests {
         assert!(look_back(&sizes, &room).iter().all(|bin| *bin < 2));
         let (sizes, room) = ([2.0, 3.0, 4.0, 3.0], [6.0, 6.0]);
         assert!(look_back(&sizes, &room).contains(&2));
-        assert_eq!(tight(&sizes, &room).unwrap(), [1, 0, 1, 0]);
+        assert_eq!(tight(&sizes, &room).unwrap(), [0, 1, 0, 1]);
         assert_eq!(tight(&[7.0], &room), None);
     }
 }

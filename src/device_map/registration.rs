@@ -22,7 +22,7 @@ pub(super) fn registration_order(a: &str, b: &str) -> Ordering {
 
 /// The usual place of a module among its neighbours, by its name.
 fn rank(component: &str) -> u8 {
-    const HEADS: [&str; 14] = [
+    const HEADS: [&str; 15] = [
         "lm_head",
         "embed_out",
         "score",
@@ -37,6 +37,7 @@ fn rank(component: &str) -> u8 {
         "lm_heads",
         "codebooks_head",
         "proj_out",
+        "unembed",
     ];
     const NORMS: [&str; 10] = [
         "norm",
@@ -50,16 +51,21 @@ fn rank(component: &str) -> u8 {
         "ln_post",
         "post_layernorm",
     ];
-    const EMBEDDINGS: [&str; 6] = ["wte", "wpe", "shared", "tokens_embed", "tok_embeddings", "patch_embed"];
+    const EMBEDDINGS: [&str; 5] = ["wte", "shared", "tokens_embed", "tok_embeddings", "patch_embed"];
     let starts = |starts: &[&str]| starts.iter().any(|start| component.starts_with(start));
+    let contains = |parts: &[&str]| parts.iter().any(|part| component.contains(part));
     match component {
-        _ if HEADS.contains(&component) => 7,
-        _ if NORMS.contains(&component) => 5,
+        _ if HEADS.contains(&component) => 9,
+        _ if NORMS.contains(&component) => 7,
+        // Positions and types are added to words.
+        "wpe" => 1,
+        _ if component.contains("embed") && contains(&["pos", "type", "per_layer", "proj"]) => 1,
         _ if EMBEDDINGS.contains(&component) || component.contains("embed") => 0,
-        _ if starts(&["vision", "visual", "image", "audio", "speech"]) => 1,
-        _ if starts(&["multi_modal", "connector", "aligner", "mm_proj"]) => 2,
-        _ if starts(&["encoder"]) => 3,
-        _ => 4,
+        _ if starts(&["conv", "feature_", "subsampl"]) => 2,
+        _ if starts(&["vision", "visual", "image", "audio", "speech"]) => 3,
+        _ if starts(&["multi_modal", "connector", "aligner", "mm_proj", "projector"]) => 4,
+        _ if starts(&["encoder"]) => 5,
+        _ => 6,
     }
 }
 

@@ -38,7 +38,9 @@ impl Sizes {
         let mut modules = vec![0.0; tree.nodes.len()];
         for (i, node) in tree.nodes.iter().enumerate().rev() {
             let own = node.parameters.iter().chain(&node.buffers).map(|t| tensors[*t]);
-            modules[i] = own.sum::<f64>() + node.children.iter().map(|c| modules[*c]).sum::<f64>();
+            let below = node.children.iter().map(|c| modules[*c]);
+            // Not `sum`, to which nothing at all is a negative zero: sizes are sorted by their bits.
+            modules[i] = own.chain(below).fold(0.0, |sum, size| sum + size);
         }
         Sizes { modules, tensors }
     }

@@ -10,6 +10,10 @@ use crate::dtype::FloatType;
 const RUN: usize = stream::WRITE_BYTES / 4;
 const RUN_SHIFT: u32 = RUN.trailing_zeros();
 
+/// Elements between what is decoded and what is fetched from memory. Processors fetch ahead by
+/// themselves, but not across pages, of which a run of codes fills a sixteenth.
+const AHEAD: usize = 8192;
+
 /// An arm's inner loop: decodes `scales.len() << shift` elements. `shift` is at least 5, and
 /// neither pointer need be aligned.
 pub(crate) type DecodeRun = unsafe fn(
@@ -32,7 +36,7 @@ pub(crate) unsafe fn drive(job: &DequantizeJob, first_block: u64, blocks: u64, d
     let end = ((first_block + blocks) << shift).min(job.numel) as usize;
     let full_end = end >> shift << shift;
     let size = job.output_type.size();
-    let streamed = job.numel * size as u64 >= stream::STREAM_BYTES;
+    let streamed = stream::pays(job.numel * size as u64);
     // SAFETY: the runs lie inside the job and end at a block's end or inside a larger block.
     unsafe {
         if streamed {
@@ -62,6 +66,10 @@ unsafe fn decode_run(job: &DequantizeJob, start: usize, numel: usize, output: *m
     let weight = &job.weight;
     let shift = weight.block_size.shift();
     let mut buffer = [0f32; RUN / 32];
+    for line in (0..RUN / 2).step_by(64) {
+        stream::prefetch(weight.codes.wrapping_add(start / 2 + AHEAD / 2 + line));
+    }
+    weight.scales.prefetch((start + AHEAD) >> shift);
     // SAFETY: the caller's contract; runs are even, so they start at a byte.
     unsafe {
         let scales = weight.scales.run(start >> shift, (numel >> shift).max(1), &mut buffer);

@@ -1,8 +1,11 @@
 //! Stores that go past the caches, for outputs too large to stay in them: they spare the memory
 //! the read of every line that is about to be overwritten.
 
-/// Outputs from this size on are streamed, where there are such stores.
-pub(crate) const STREAM_BYTES: u64 = if cfg!(target_arch = "x86_64") { 4 << 20 } else { u64::MAX };
+/// Whether an output of so many bytes is better streamed: there are such stores, and it would push
+/// most of the caches' contents out.
+pub(crate) const fn pays(bytes: u64) -> bool {
+    cfg!(target_arch = "x86_64") && bytes >= 4 << 20
+}
 
 const LINE: usize = 64;
 
@@ -44,6 +47,19 @@ unsafe fn copy_lines(source: *const u8, target: *mut u8, lines: usize) {
 unsafe fn copy_lines(source: *const u8, target: *mut u8, lines: usize) {
     // SAFETY: the caller's contract.
     unsafe { std::ptr::copy_nonoverlapping(source, target, lines * LINE) };
+}
+
+/// Starts to fetch a line; any address will do.
+#[inline]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64; a prefetch does not fault.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Makes streamed bytes visible before whatever this thread stores next.

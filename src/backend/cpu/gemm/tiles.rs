@@ -23,11 +23,11 @@ const PANELS: usize = 8;
 pub(super) const MAX_INPUTS: usize = 512;
 
 /// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly;
-/// so are a few rows of `f16`, whose two terms would take longer.
+/// so are few rows of `f16`, whose two terms would take longer.
 pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
     let least = match job.input_type {
         FloatType::F32 => return false,
-        FloatType::F16 if !job.transpose => super::dot::MAX_INPUTS + 1,
+        FloatType::F16 => 12,
         _ => 2,
     };
     rows >= least && !job.exact
