@@ -42,9 +42,12 @@ class Worker:
         )
         self.about = self.answer()["about"]
 
-    def ask(self, **request) -> dict:
+    def send(self, **request) -> None:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
+
+    def ask(self, **request) -> dict:
+        self.send(**request)
         return self.answer()
 
     def answer(self) -> dict:
@@ -209,7 +212,9 @@ def main() -> None:
         print(text, flush=True)
         results = []
         for case in cases(options):
-            answers = {w.name: w.ask(prepare=dataclasses.asdict(case)) for w in workers}
+            for worker in workers:
+                worker.send(prepare=dataclasses.asdict(case))
+            answers = {worker.name: worker.answer() for worker in workers}
             check_probes(case, {n: a["probe"] for n, a in answers.items() if a["ready"]})
             ready = [worker for worker in workers if answers[worker.name]["ready"]]
             figures = time_in_turns(ready, options)
