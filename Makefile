@@ -1,6 +1,7 @@
 # What there is to do here. The work itself is in tools/*.sh and CMakeLists.txt.
 PREFIX ?= /usr/local
 export BUILD ?= build
+MAKEFLAGS += --no-print-directory
 
 .PHONY: help demo demo-smollm2 build test check bench header lint install clean
 .DEFAULT_GOAL := help
@@ -9,7 +10,7 @@ help:           ## Show this.
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 demo:           ## Quantize a small model and let it write, from its 4-bit weights.
-	@tools/demo.sh tests/fixtures/tiny-llama
+	@tools/demo.sh tests/fixtures/tiny-llama "My dear Emma," --temperature 0.6 --seed 1 --tokens 160
 
 demo-smollm2:   ## The same with SmolLM2-135M-Instruct (downloads about 150 MB).
 	@tools/demo-smollm2.sh

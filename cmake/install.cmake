@@ -39,6 +39,10 @@ write_basic_package_version_file("${generated}/fourbitConfigVersion.cmake"
 install(FILES "${generated}/fourbitConfig.cmake" "${generated}/fourbitConfigVersion.cmake"
         "${generated}/fourbitTargets.cmake" DESTINATION "${package_dir}")
 install(FILES "${generated}/fourbit.pc" DESTINATION "${pkgconfig_dir}")
+if(FOURBIT_STATIC)
+    configure_file(cmake/fourbit-static.pc.in "${generated}/fourbit-static.pc" @ONLY)
+    install(FILES "${generated}/fourbit-static.pc" DESTINATION "${pkgconfig_dir}")
+endif()
 
 install(FILES LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 install(DIRECTORY docs/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/docs" FILES_MATCHING PATTERN "*.md")

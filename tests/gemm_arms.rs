@@ -4,7 +4,6 @@
 #[path = "common/guard.rs"]
 mod guard;
 #[path = "common/values.rs"]
-#[allow(dead_code)]
 mod values;
 
 use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa};
@@ -218,10 +217,21 @@ impl Problem {
         expected
     }
 
-    /// The product, computed by an arm: the output's bytes, gaps included.
+    /// The product, computed by an arm.
     fn run(&self, backend: &CpuBackend) -> Floats {
+        let output = self.output();
+        // SAFETY: the buffers have the sizes that the job implies.
+        unsafe { backend.gemm(&self.job(&output)) }.unwrap();
+        output
+    }
+
+    /// The output before the product, gaps included.
+    fn output(&self) -> Floats {
+        Floats::of_bytes(&self.case, self.case.output_type, &self.before)
+    }
+
+    fn job(&self, output: &Floats) -> GemmJob {
         let case = &self.case;
-        let output = Floats::of_bytes(case, case.output_type, &self.before);
         let [first, codes, map] = &self.scales;
         let scales = match case.double {
             false => Scales::Plain { absmax: first.ptr().cast() },
@@ -233,7 +243,7 @@ impl Problem {
                 offset: self.offset,
             },
         };
-        let job = GemmJob {
+        GemmJob {
             m: case.m as u64,
             n: case.n as u64,
             k: case.k as u64,
@@ -254,10 +264,7 @@ impl Problem {
             accumulate: case.accumulate,
             transpose: case.transpose,
             exact: case.exact,
-        };
-        // SAFETY: the buffers have the sizes that the job implies.
-        unsafe { backend.gemm(&job) }.unwrap();
-        output
+        }
     }
 
     /// The relative error of one product that the arm may make, beyond rounding each sum in `f32`.
@@ -396,4 +403,28 @@ fn every_block_size_against_every_kind_of_row() {
         })
     });
     check_all(cases, &mut Random::new(5));
+}
+
+#[test]
+fn a_group_is_as_good_as_its_members() {
+    let mut random = Random::new(6);
+    let mut choices = Random::new(7);
+    // More members than are computed together, of all kinds, some of them empty.
+    let problems: Vec<Problem> = (0..80)
+        .map(|i| {
+            let case = Case::random(&mut choices);
+            Problem::new(Case { m: case.m * usize::from(i % 5 != 0), n: case.n.min(40), ..case }, &mut random)
+        })
+        .collect();
+    for isa in Isa::ALL.iter().copied().filter(|isa| isa.is_supported()) {
+        for backend in backends(isa) {
+            let outputs: Vec<Floats> = problems.iter().map(Problem::output).collect();
+            let jobs: Vec<GemmJob> = problems.iter().zip(&outputs).map(|(p, o)| p.job(o)).collect();
+            // SAFETY: the buffers have the sizes that the jobs imply.
+            unsafe { backend.grouped_gemm(&jobs) }.unwrap();
+            for (problem, output) in problems.iter().zip(&outputs) {
+                assert!(output.bytes() == problem.run(&backend).bytes(), "{:?} on {isa}", problem.case);
+            }
+        }
+    }
 }

@@ -541,3 +541,15 @@ mod any_input {
         }
     }
 }
+
+#[test]
+fn strict_float32_names_hold_for_quantized_layers_too() {
+    let config =
+        json!({"model_type": "nemo_speechlm", "architectures": ["NemoSpeechLMForConditionalGeneration"]});
+    let names = ["model.audio_tower.layers.0.linear", "model.language_model.layers.0.mlp.up_proj"];
+    let tensors: Vec<_> = names.iter().map(|n| tensor(&format!("{n}.weight"), &[64, 64])).collect();
+    let plan = plan(&(config, tensors), PlanOptions { dtype: Some(FloatType::Bf16), ..with(Profile::V5) });
+    let action = |i: usize| plan.entries[i].action;
+    assert_eq!(action(0), Action::Quantize { dtype: FloatType::F32, transpose: false });
+    assert_eq!(action(1), Action::Quantize { dtype: FloatType::Bf16, transpose: false });
+}

@@ -44,3 +44,14 @@ configure() {
         fail "CMake could not configure $BUILD"
     }
 }
+
+# The commit, and whether files differ from it.
+commit_name() { git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown; }
+
+# Today and the processor, as a file name.
+result_name() {
+    local cpu
+    cpu=$(sed -nE 's/^model name[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
+    printf '%s-%s\n' "$(date -u +%F)" "${cpu:-$(uname -m)}" | tr '[:upper:]' '[:lower:]' |
+        sed -E 's/\((r|tm)\)//g; s/[^a-z0-9]+/-/g; s/-+$//'
+}

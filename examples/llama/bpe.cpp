@@ -46,15 +46,23 @@ BpeTokenizer::BpeTokenizer(const BpeTables& tables)
         merges_.emplace(pair(token(left), token(right)), merge);
     }
     for (const auto& [spelling, id] : tables.vocabulary) {
-        if (special_.count(spelling) != 0) { continue; }
+        if (special_.count(spelling) != 0) {
+            continue;
+        }
         std::string bytes;
         for (const CodePoint& c : code_points(spelling)) {
             const auto found = byte_of.find(spelling.substr(c.begin, c.end - c.begin));
-            if (found != byte_of.end()) { bytes += found->second; }
+            if (found != byte_of.end()) {
+                bytes += found->second;
+            }
         }
-        if (tables.ignore_merges) { whole_.emplace(bytes, id); }
+        if (tables.ignore_merges) {
+            whole_.emplace(bytes, id);
+        }
         const auto index = static_cast<std::size_t>(id);
-        if (bytes_.size() <= index) { bytes_.resize(index + 1); }
+        if (bytes_.size() <= index) {
+            bytes_.resize(index + 1);
+        }
         bytes_[index] = bytes;
     }
 }
@@ -110,7 +118,9 @@ void BpeTokenizer::append_plain(const std::string& text, std::vector<int>& token
 /// Merges the pair of lowest rank, the leftmost of equals, until no pair merges any more.
 void BpeTokenizer::encode_piece(const std::string& piece, std::vector<int>& tokens) const {
     const auto known = whole_.find(piece);
-    if (known != whole_.end()) { return tokens.push_back(known->second); }
+    if (known != whole_.end()) {
+        return tokens.push_back(known->second);
+    }
     struct Symbol {
         int token;
         std::size_t previous, next;
@@ -126,17 +136,23 @@ void BpeTokenizer::encode_piece(const std::string& piece, std::vector<int>& toke
     std::vector<Symbol> symbols(none);
     std::priority_queue<Candidate> queue;
     const auto consider = [&](std::size_t left) {
-        if (left == none || symbols[left].next == none) { return; }
+        if (left == none || symbols[left].next == none) {
+            return;
+        }
         const int a = symbols[left].token;
         const int b = symbols[symbols[left].next].token;
         const auto merge = merges_.find(pair(a, b));
-        if (merge != merges_.end()) { queue.push({merge->second.rank, left, a, b}); }
+        if (merge != merges_.end()) {
+            queue.push({merge->second.rank, left, a, b});
+        }
     };
     for (std::size_t i = 0; i < none; ++i) {
         const int token = byte_tokens_[static_cast<unsigned char>(piece[i])];
         symbols[i] = {token, i == 0 ? none : i - 1, i + 1};
     }
-    for (std::size_t i = 0; i < none; ++i) { consider(i); }
+    for (std::size_t i = 0; i < none; ++i) {
+        consider(i);
+    }
     while (!queue.empty()) {
         const Candidate best = queue.top();
         queue.pop();
@@ -149,12 +165,16 @@ void BpeTokenizer::encode_piece(const std::string& piece, std::vector<int>& toke
         symbols[left.next].token = kNoToken;
         left.token = merges_.at(pair(best.left_token, best.right_token)).result;
         left.next = symbols[left.next].next;
-        if (left.next != none) { symbols[left.next].previous = best.left; }
+        if (left.next != none) {
+            symbols[left.next].previous = best.left;
+        }
         consider(left.previous);
         consider(best.left);
     }
     for (std::size_t i = 0; i < none; i = symbols[i].next) {
-        if (symbols[i].token != kNoToken) { tokens.push_back(symbols[i].token); }
+        if (symbols[i].token != kNoToken) {
+            tokens.push_back(symbols[i].token);
+        }
     }
 }
 

@@ -8,8 +8,7 @@ namespace {
 
 const char* const kStart = "<|im_start|>";
 const char* const kEnd = "<|im_end|>";
-const char* const kSystem =
-    "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+const char* const kSystem = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 
 int require(const Tokenizer& tokenizer, const char* name) {
     const std::optional<int> token = tokenizer.special(name);

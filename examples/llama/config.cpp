@@ -14,7 +14,9 @@ constexpr double kMaxSize = 1 << 28; // no size of a model comes near
 
 std::size_t size_field(const Value& config, const char* name, std::size_t fallback = 0) {
     const Value& field = config[name];
-    if (field.is_null() && fallback != 0) { return fallback; }
+    if (field.is_null() && fallback != 0) {
+        return fallback;
+    }
     const double value = field.is_number() ? field.number() : 0;
     const auto size = static_cast<std::size_t>(value >= 1 && value <= kMaxSize ? value : 0);
     if (size == 0 || static_cast<double>(size) != value) {
@@ -26,7 +28,9 @@ std::size_t size_field(const Value& config, const char* name, std::size_t fallba
 
 double number_field(const Value& object, const char* name, double fallback) {
     const Value& field = object[name];
-    if (field.is_null()) { return fallback; }
+    if (field.is_null()) {
+        return fallback;
+    }
     if (!field.is_number()) {
         throw std::runtime_error(std::string("config.json: ") + name + " is not a number");
     }
@@ -39,7 +43,9 @@ bool bool_field(const Value& object, const char* name, bool fallback) {
 
 void require_string(const Value& config, const char* name, const std::string& expected) {
     const Value& field = config[name];
-    if (field.is_string() && field.string() == expected) { return; }
+    if (field.is_string() && field.string() == expected) {
+        return;
+    }
     throw std::runtime_error(std::string("config.json: ") + name + " is " +
                              (field.is_string() ? "\"" + field.string() + "\"" : "missing") +
                              ", this example runs \"" + expected + "\"");
@@ -50,12 +56,16 @@ void read_rope(const Value& file, Config& config) {
     config.rope_theta = number_field(file, "rope_theta", config.rope_theta);
     const Value& newer = file["rope_parameters"];
     const Value& rope = newer.is_null() ? file["rope_scaling"] : newer;
-    if (rope.is_null()) { return; }
+    if (rope.is_null()) {
+        return;
+    }
     config.rope_theta = number_field(rope, "rope_theta", config.rope_theta);
     const Value& type = rope["rope_type"].is_null() ? rope["type"] : rope["rope_type"];
     const std::string kind = type.is_null() ? "default" : type.string();
     RopeScaling& scaling = config.rope_scaling;
-    if (kind == "default") { return; }
+    if (kind == "default") {
+        return;
+    }
     if (kind == "linear") {
         scaling.kind = RopeScaling::Kind::linear;
     } else if (kind == "llama3") {
@@ -74,7 +84,9 @@ void read_rope(const Value& file, Config& config) {
 /// One number or a list of them.
 std::vector<int> read_tokens(const Value& field) {
     std::vector<int> tokens;
-    if (field.is_number()) { tokens.push_back(static_cast<int>(field.number())); }
+    if (field.is_number()) {
+        tokens.push_back(static_cast<int>(field.number()));
+    }
     if (field.is_array()) {
         for (const Value& item : field.array()) {
             tokens.push_back(static_cast<int>(item.number()));

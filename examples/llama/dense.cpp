@@ -96,7 +96,9 @@ template <class Type, std::size_t Rows, std::size_t Inputs> class Tile {
 
     LLAMA_INLINE Tile() {
         for (auto& row : sums_) {
-            for (f32x16& sum : row) { sum = f32x16{}; }
+            for (f32x16& sum : row) {
+                sum = f32x16{};
+            }
         }
     }
 
@@ -104,7 +106,9 @@ template <class Type, std::size_t Rows, std::size_t Inputs> class Tile {
     LLAMA_INLINE void add(const Stored* weights, const float* inputs, std::size_t k) {
         f32x16 w[Rows][2];
         f32x16 x[2];
-        for (std::size_t r = 0; r < Rows; ++r) { Type::load32(w[r][0], w[r][1], weights + r * k); }
+        for (std::size_t r = 0; r < Rows; ++r) {
+            Type::load32(w[r][0], w[r][1], weights + r * k);
+        }
         for (std::size_t i = 0; i < Inputs; ++i) {
             Type::load_input(x[0], x[1], inputs + i * k);
             for (std::size_t r = 0; r < Rows; ++r) {
@@ -152,25 +156,37 @@ LLAMA_INLINE void multiply_tile(const Product& job, std::size_t row, std::size_t
         }
         tile.add(weights + at, inputs + at, k);
     }
-    if (at < k) { tile.add_tail(weights + at, inputs + at, k, k - at); }
+    if (at < k) {
+        tile.add_tail(weights + at, inputs + at, k, k - at);
+    }
     for (std::size_t i = 0; i < Inputs; ++i) {
         float* out = job.output + (input + i) * job.matrix->rows + row;
-        for (std::size_t r = 0; r < Rows; ++r) { out[r] = tile.result(r, i); }
+        for (std::size_t r = 0; r < Rows; ++r) {
+            out[r] = tile.result(r, i);
+        }
     }
 }
 
 template <class Type, std::size_t Rows>
 LLAMA_INLINE void stripe(const Product& job, std::size_t row) {
     std::size_t input = 0;
-    for (; input + 2 <= job.m; input += 2) { multiply_tile<Type, Rows, 2>(job, row, input); }
-    if (input < job.m) { multiply_tile<Type, Rows, 1>(job, row, input); }
+    for (; input + 2 <= job.m; input += 2) {
+        multiply_tile<Type, Rows, 2>(job, row, input);
+    }
+    if (input < job.m) {
+        multiply_tile<Type, Rows, 1>(job, row, input);
+    }
 }
 
 template <class Type>
 LLAMA_INLINE void rows(const Product& job, std::size_t first, std::size_t last) {
     std::size_t row = first;
-    for (; row + 4 <= last; row += 4) { stripe<Type, 4>(job, row); }
-    for (; row < last; ++row) { stripe<Type, 1>(job, row); }
+    for (; row + 4 <= last; row += 4) {
+        stripe<Type, 4>(job, row);
+    }
+    for (; row < last; ++row) {
+        stripe<Type, 1>(job, row);
+    }
 }
 
 LLAMA_CLONES void rows_f32(const Product& job, std::size_t first, std::size_t last) {
@@ -195,9 +211,12 @@ void multiply(ThreadPool& pool, const float* input, std::size_t m, const DenseMa
         const std::size_t first = index * step;
         const std::size_t last = std::min(first + step, matrix.rows);
         switch (matrix.element) {
-        case Element::f32: return rows_f32(job, first, last);
-        case Element::f16: return rows_f16(job, first, last);
-        case Element::bf16: return rows_bf16(job, first, last);
+        case Element::f32:
+            return rows_f32(job, first, last);
+        case Element::f16:
+            return rows_f16(job, first, last);
+        case Element::bf16:
+            return rows_bf16(job, first, last);
         }
     });
 }

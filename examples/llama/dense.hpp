@@ -1,4 +1,5 @@
-// Products with plain matrices (float32, float16, bfloat16), for what a checkpoint keeps unquantized.
+// Products with plain matrices (float32, float16, bfloat16), for what a checkpoint keeps
+// unquantized.
 #ifndef LLAMA_DENSE_HPP
 #define LLAMA_DENSE_HPP
 

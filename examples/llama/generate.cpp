@@ -42,28 +42,38 @@ void Session::evaluate_prompt(const std::vector<int>& prompt) {
 
 Generation Session::run(const std::vector<int>& prompt, const Limits& limits,
                         const std::function<void(const std::string&)>& on_text) {
-    if (prompt.empty()) { throw std::runtime_error("the prompt has no tokens"); }
-    if (cache_.length() + prompt.size() >= cache_.capacity()) {
-        throw std::runtime_error("the text has " + std::to_string(cache_.length() + prompt.size()) +
+    if (prompt.empty()) {
+        throw std::runtime_error("the prompt has no tokens");
+    }
+    const std::size_t length = cache_.length() + pending_.size() + prompt.size();
+    if (length >= cache_.capacity()) {
+        throw std::runtime_error("the text has " + std::to_string(length) +
                                  " tokens, the context " + std::to_string(cache_.capacity()));
     }
     Generation done;
     done.prompt_tokens = prompt.size();
     Clock::time_point start = Clock::now();
-    evaluate_prompt(prompt);
+    pending_.insert(pending_.end(), prompt.begin(), prompt.end());
+    evaluate_prompt(pending_);
+    pending_.clear();
     done.prompt_seconds = seconds_since(start);
     start = Clock::now();
     std::vector<int> next(1);
     for (;;) {
         next[0] = sampler_.choose(logits_);
         const auto& stop = limits.stop;
-        if (std::find(stop.begin(), stop.end(), next[0]) != stop.end()) { break; }
+        if (std::find(stop.begin(), stop.end(), next[0]) != stop.end()) {
+            break;
+        }
         const std::string bytes = tokenizer_.decode(next[0]);
         done.tokens.push_back(next[0]);
         done.text += bytes;
         on_text(bytes);
         const bool full = cache_.length() == cache_.capacity();
-        if (done.tokens.size() == limits.tokens || full) { break; }
+        if (done.tokens.size() == limits.tokens || full) {
+            pending_ = next;
+            break;
+        }
         model_.logits(model_.forward(next, cache_), 1, logits_.data());
         ++done.decoded;
     }

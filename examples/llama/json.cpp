@@ -20,7 +20,9 @@ class Parser {
 
     Value whole() {
         Value result = value(0);
-        if (skip_space() != '\0' || at_ != text_.size()) { fail("text after the value"); }
+        if (skip_space() != '\0' || at_ != text_.size()) {
+            fail("text after the value");
+        }
         return result;
     }
 
@@ -40,25 +42,38 @@ class Parser {
     }
 
     void expect(char c) {
-        if (skip_space() != c) { fail(std::string("expected '") + c + "'"); }
+        if (skip_space() != c) {
+            fail(std::string("expected '") + c + "'");
+        }
         ++at_;
     }
 
     Value value(int depth) {
-        if (depth > kMaxDepth) { fail("nested too deeply"); }
+        if (depth > kMaxDepth) {
+            fail("nested too deeply");
+        }
         switch (skip_space()) {
-        case '{': return object(depth);
-        case '[': return array(depth);
-        case '"': return Value(string());
-        case 't': return word("true", Value(true));
-        case 'f': return word("false", Value(false));
-        case 'n': return word("null", Value());
-        default: return number();
+        case '{':
+            return object(depth);
+        case '[':
+            return array(depth);
+        case '"':
+            return Value(string());
+        case 't':
+            return word("true", Value(true));
+        case 'f':
+            return word("false", Value(false));
+        case 'n':
+            return word("null", Value());
+        default:
+            return number();
         }
     }
 
     Value word(const char* expected, Value meaning) {
-        if (text_.compare(at_, std::strlen(expected), expected) != 0) { fail("unknown word"); }
+        if (text_.compare(at_, std::strlen(expected), expected) != 0) {
+            fail("unknown word");
+        }
         at_ += std::strlen(expected);
         return meaning;
     }
@@ -77,10 +92,14 @@ class Parser {
     Value array(int depth) {
         Array items;
         expect('[');
-        if (skip_space() == ']') { return ++at_, Value(items); }
+        if (skip_space() == ']') {
+            return ++at_, Value(items);
+        }
         for (;;) {
             items.push_back(value(depth + 1));
-            if (skip_space() == ']') { return ++at_, Value(std::move(items)); }
+            if (skip_space() == ']') {
+                return ++at_, Value(std::move(items));
+            }
             expect(',');
         }
     }
@@ -88,13 +107,19 @@ class Parser {
     Value object(int depth) {
         Object members;
         expect('{');
-        if (skip_space() == '}') { return ++at_, Value(members); }
+        if (skip_space() == '}') {
+            return ++at_, Value(members);
+        }
         for (;;) {
-            if (skip_space() != '"') { fail("expected a name in quotes"); }
+            if (skip_space() != '"') {
+                fail("expected a name in quotes");
+            }
             std::string name = string();
             expect(':');
             members[std::move(name)] = value(depth + 1);
-            if (skip_space() == '}') { return ++at_, Value(std::move(members)); }
+            if (skip_space() == '}') {
+                return ++at_, Value(std::move(members));
+            }
             expect(',');
         }
     }
@@ -102,7 +127,9 @@ class Parser {
     std::string string() {
         std::string out;
         for (++at_; peek() != '"'; ++at_) {
-            if (at_ >= text_.size()) { fail("a string does not end"); }
+            if (at_ >= text_.size()) {
+                fail("a string does not end");
+            }
             if (peek() != '\\') {
                 out += peek();
                 continue;
@@ -124,11 +151,16 @@ class Parser {
     // At the 'u' of \uXXXX; ends on the last digit. Two surrogates make one code point.
     char32_t escaped_code_point() {
         const char32_t high = four_digits();
-        const bool is_pair = high >= 0xd800 && high < 0xdc00 && text_.compare(at_ + 1, 2, "\\u") == 0;
-        if (!is_pair) { return high; }
+        const bool is_pair =
+            high >= 0xd800 && high < 0xdc00 && text_.compare(at_ + 1, 2, "\\u") == 0;
+        if (!is_pair) {
+            return high;
+        }
         at_ += 2;
         const char32_t low = four_digits();
-        if (low < 0xdc00 || low >= 0xe000) { fail("half of a surrogate pair"); }
+        if (low < 0xdc00 || low >= 0xe000) {
+            fail("half of a surrogate pair");
+        }
         return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
     }
 
@@ -149,7 +181,9 @@ class Parser {
 
 template <class T, class Data> const T& get(const Data& data, const char* kind) {
     const T* value = std::get_if<T>(&data);
-    if (value == nullptr) { throw std::runtime_error(std::string("expected ") + kind); }
+    if (value == nullptr) {
+        throw std::runtime_error(std::string("expected ") + kind);
+    }
     return *value;
 }
 
@@ -173,10 +207,14 @@ Value parse(const std::string& text) { return Parser(text).whole(); }
 Value parse_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::ostringstream text;
-    if (!(file && text << file.rdbuf())) { throw std::runtime_error("cannot read " + path); }
+    if (!(file && text << file.rdbuf())) {
+        throw std::runtime_error("cannot read " + path);
+    }
     try {
         return parse(text.str());
-    } catch (const std::runtime_error& e) { throw std::runtime_error(path + ": " + e.what()); }
+    } catch (const std::runtime_error& e) {
+        throw std::runtime_error(path + ": " + e.what());
+    }
 }
 
 std::string quote(const std::string& text) {

@@ -17,7 +17,9 @@ namespace {
 
 std::vector<int> with_bos(const Tokenizer& tokenizer, const std::string& text) {
     std::vector<int> tokens = tokenizer.encode(text);
-    if (tokenizer.bos) { tokens.insert(tokens.begin(), *tokenizer.bos); }
+    if (tokenizer.bos) {
+        tokens.insert(tokens.begin(), *tokenizer.bos);
+    }
     return tokens;
 }
 
@@ -25,20 +27,27 @@ void stream(const std::string& bytes) { std::cout << bytes << std::flush; }
 
 void generate(const Options& options, Model& model, const Tokenizer& tokenizer) {
     Limits limits{options.tokens, {}};
-    if (!options.ignore_eos) { limits.stop = model.config().eos_tokens; }
-    const std::vector<int> prompt =
-        options.chat ? chat_turn(tokenizer, options.system, options.prompt, true)
-                     : with_bos(tokenizer, options.prompt);
-    if (options.chat) { limits.stop.push_back(chat_stops(tokenizer).front()); }
+    if (!options.ignore_eos) {
+        limits.stop = model.config().eos_tokens;
+    }
+    const std::vector<int> prompt = options.chat
+                                        ? chat_turn(tokenizer, options.system, options.prompt, true)
+                                        : with_bos(tokenizer, options.prompt);
+    if (options.chat) {
+        limits.stop.push_back(chat_stops(tokenizer).front());
+    }
     const std::size_t most = options.context != 0 ? options.context : model.config().max_position;
     const std::size_t context = std::min(most, prompt.size() + options.tokens);
     Sampler sampler(options.temperature, options.top_p, options.seed);
     Session session(model, tokenizer, sampler, context);
-    if (!options.json && !options.chat) { stream(options.prompt); }
-    const Generation done =
-        session.run(prompt, limits, [&](const std::string& bytes) {
-            if (!options.json) { stream(bytes); }
-        });
+    if (!options.json && !options.chat) {
+        stream(options.prompt);
+    }
+    const Generation done = session.run(prompt, limits, [&](const std::string& bytes) {
+        if (!options.json) {
+            stream(bytes);
+        }
+    });
     if (options.json) {
         std::cout << generation_json(done, model.weights(), options) << '\n';
     } else {
@@ -49,13 +58,16 @@ void generate(const Options& options, Model& model, const Tokenizer& tokenizer) 
 
 void chat(const Options& options, Model& model, const Tokenizer& tokenizer) {
     Limits limits{options.tokens, chat_stops(tokenizer)};
-    const std::size_t context =
-        options.context != 0 ? options.context : std::min<std::size_t>(model.config().max_position, 2048);
+    const std::size_t context = options.context != 0
+                                    ? options.context
+                                    : std::min<std::size_t>(model.config().max_position, 2048);
     Sampler sampler(options.temperature, options.top_p, options.seed);
     Session session(model, tokenizer, sampler, context);
     bool first = true;
     for (std::string line; std::cerr << "> " << std::flush, std::getline(std::cin, line);) {
-        if (line.empty()) { continue; }
+        if (line.empty()) {
+            continue;
+        }
         const std::vector<int> turn = chat_turn(tokenizer, options.system, line, first);
         const Generation done = session.run(turn, limits, stream);
         std::cout << '\n';
@@ -71,10 +83,14 @@ void perplexity(const Options& options, Model& model, const Tokenizer& tokenizer
         throw std::runtime_error("cannot read " + options.perplexity_file);
     }
     const std::size_t most = model.config().max_position;
-    const std::size_t context = options.context != 0 ? options.context : std::min<std::size_t>(most, 1024);
-    const std::size_t stride = options.stride != 0 ? options.stride : std::max<std::size_t>(context / 2, 1);
-    const Perplexity result = measure_perplexity(model, with_bos(tokenizer, text.str()), context, stride);
-    std::cout << (options.json ? perplexity_json(result, options) : perplexity_words(result)) << '\n';
+    const std::size_t context =
+        options.context != 0 ? options.context : std::min<std::size_t>(most, 1024);
+    const std::size_t stride =
+        options.stride != 0 ? options.stride : std::max<std::size_t>(context / 2, 1);
+    const Perplexity result =
+        measure_perplexity(model, tokenizer.encode(text.str()), context, stride);
+    std::cout << (options.json ? perplexity_json(result, options) : perplexity_words(result))
+              << '\n';
 }
 
 void run(const Options& options) {
@@ -82,8 +98,12 @@ void run(const Options& options) {
     const Weights weights(options.model, runtime);
     const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(options.model, weights.config());
     Model model(weights, runtime);
-    if (!options.perplexity_file.empty()) { return perplexity(options, model, *tokenizer); }
-    if (options.chat && options.prompt.empty()) { return chat(options, model, *tokenizer); }
+    if (!options.perplexity_file.empty()) {
+        return perplexity(options, model, *tokenizer);
+    }
+    if (options.chat && options.prompt.empty()) {
+        return chat(options, model, *tokenizer);
+    }
     generate(options, model, *tokenizer);
 }
 

@@ -97,13 +97,17 @@ void Model::attend(std::size_t layer, std::size_t m, KvCache& cache) {
         float* query = query_.data() + index * c.head_dim;
         float* output = attended_.data() + index * c.head_dim;
         thread_local std::vector<float> scores;
-        if (scores.size() < positions) { scores.resize(cache.capacity()); }
+        if (scores.size() < positions) {
+            scores.resize(cache.capacity());
+        }
         rope_.rotate(query, row);
         scaled_dots(query, cache.key(layer, kv_head, 0), positions, c.head_dim, scale,
                     scores.data());
         const float total = exp_shifted(scores.data(), positions);
         weighted_sum(scores.data(), cache.value(layer, kv_head, 0), positions, c.head_dim, output);
-        for (std::size_t d = 0; d < c.head_dim; ++d) { output[d] /= total; }
+        for (std::size_t d = 0; d < c.head_dim; ++d) {
+            output[d] /= total;
+        }
     });
 }
 

@@ -64,11 +64,15 @@ LLAMA_CLONES void rms_norm(const float* x, const std::vector<float>& weight, flo
     const std::size_t count = weight.size();
     const float mean = dot_product(x, x, count) / static_cast<float>(count);
     const float scale = 1.0f / std::sqrt(mean + eps);
-    for (std::size_t i = 0; i < count; ++i) { output[i] = weight[i] * (x[i] * scale); }
+    for (std::size_t i = 0; i < count; ++i) {
+        output[i] = weight[i] * (x[i] * scale);
+    }
 }
 
 LLAMA_CLONES void add(float* x, const float* y, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) { x[i] += y[i]; }
+    for (std::size_t i = 0; i < count; ++i) {
+        x[i] += y[i];
+    }
 }
 
 LLAMA_CLONES void silu_multiply(float* gate, const float* up, std::size_t count) {
@@ -104,14 +108,18 @@ LLAMA_INLINE void sum_columns(const float* factors, const float* rows, std::size
                               std::size_t width, float* output) {
     f32x16 totals[Vectors];
     f32x16 v;
-    for (f32x16& total : totals) { total = f32x16{}; }
+    for (f32x16& total : totals) {
+        total = f32x16{};
+    }
     for (std::size_t i = 0; i < count; ++i) {
         for (std::size_t j = 0; j < Vectors; ++j) {
             load(v, rows + i * width + j * kLanes);
             totals[j] += factors[i] * v;
         }
     }
-    for (std::size_t j = 0; j < Vectors; ++j) { store(output + j * kLanes, totals[j]); }
+    for (std::size_t j = 0; j < Vectors; ++j) {
+        store(output + j * kLanes, totals[j]);
+    }
 }
 
 } // namespace
@@ -127,7 +135,9 @@ LLAMA_CLONES void weighted_sum(const float* factors, const float* rows, std::siz
     }
     for (; d < width; ++d) {
         output[d] = 0;
-        for (std::size_t i = 0; i < count; ++i) { output[d] += factors[i] * rows[i * width + d]; }
+        for (std::size_t i = 0; i < count; ++i) {
+            output[d] += factors[i] * rows[i * width + d];
+        }
     }
 }
 
@@ -137,10 +147,14 @@ namespace {
 double llama3_frequency(double frequency, const RopeScaling& scaling) {
     const double wave = 2 * std::acos(-1.0) / frequency;
     const double turns = scaling.original_context / wave;
-    if (turns < scaling.low_freq_factor) { return frequency / scaling.factor; }
-    if (turns > scaling.high_freq_factor) { return frequency; }
-    const double blend = (turns - scaling.low_freq_factor) /
-                         (scaling.high_freq_factor - scaling.low_freq_factor);
+    if (turns < scaling.low_freq_factor) {
+        return frequency / scaling.factor;
+    }
+    if (turns > scaling.high_freq_factor) {
+        return frequency;
+    }
+    const double blend =
+        (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
     return (1 - blend) * frequency / scaling.factor + blend * frequency;
 }
 
@@ -151,8 +165,11 @@ Rope::Rope(const Config& config) {
         const double exponent = static_cast<double>(i) / static_cast<double>(config.head_dim);
         double frequency = 1 / std::pow(config.rope_theta, exponent);
         switch (config.rope_scaling.kind) {
-        case RopeScaling::Kind::none: break;
-        case RopeScaling::Kind::linear: frequency /= config.rope_scaling.factor; break;
+        case RopeScaling::Kind::none:
+            break;
+        case RopeScaling::Kind::linear:
+            frequency /= config.rope_scaling.factor;
+            break;
         case RopeScaling::Kind::llama3:
             frequency = llama3_frequency(frequency, config.rope_scaling);
             break;

@@ -28,7 +28,8 @@ float exp_shifted(float* scores, std::size_t count);
 void weighted_sum(const float* factors, const float* rows, std::size_t count, std::size_t width,
                   float* output);
 
-/// Rotary position embedding: pairs (x[i], x[i + head_dim/2]) are turned by position · frequency[i].
+/// Rotary position embedding: pairs (x[i], x[i + head_dim/2]) are turned by position ·
+/// frequency[i].
 class Rope {
   public:
     explicit Rope(const Config& config);

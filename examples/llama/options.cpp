@@ -33,14 +33,18 @@ class Arguments {
     Arguments(int argc, char** argv) : argc_(argc), argv_(argv) {}
 
     bool next() {
-        if (at_ + 1 >= argc_) { return false; }
+        if (at_ + 1 >= argc_) {
+            return false;
+        }
         name_ = argv_[++at_];
         return true;
     }
     const std::string& name() const { return name_; }
 
     std::string text() {
-        if (at_ + 1 >= argc_) { throw UsageError(name_ + " needs a value"); }
+        if (at_ + 1 >= argc_) {
+            throw UsageError(name_ + " needs a value");
+        }
         return argv_[++at_];
     }
 
@@ -79,7 +83,9 @@ bool parse_flag(const std::string& name, Options& options) {
                        : name == "--json"       ? &options.json
                        : name == "--help"       ? &options.help
                                                 : nullptr;
-    if (flag != nullptr) { *flag = true; }
+    if (flag != nullptr) {
+        *flag = true;
+    }
     return flag != nullptr;
 }
 
@@ -90,7 +96,9 @@ bool parse_text(Arguments& arguments, Options& options) {
                               : name == "--system"     ? &options.system
                               : name == "--perplexity" ? &options.perplexity_file
                                                        : nullptr;
-    if (text != nullptr) { *text = arguments.text(); }
+    if (text != nullptr) {
+        *text = arguments.text();
+    }
     return text != nullptr;
 }
 
@@ -122,14 +130,23 @@ Options parse_options(int argc, char** argv) {
     Options options;
     Arguments arguments(argc, argv);
     while (arguments.next()) {
-        const bool known = parse_flag(arguments.name(), options) || parse_text(arguments, options) ||
-                           parse_number(arguments, options);
-        if (!known) { throw UsageError("unknown option " + arguments.name()); }
+        const bool known = parse_flag(arguments.name(), options) ||
+                           parse_text(arguments, options) || parse_number(arguments, options);
+        if (!known) {
+            throw UsageError("unknown option " + arguments.name());
+        }
     }
-    if (options.help) { return options; }
-    if (options.model.empty()) { throw UsageError("--model is missing"); }
-    const bool something = options.chat || !options.prompt.empty() || !options.perplexity_file.empty();
-    if (!something) { throw UsageError("one of --prompt, --chat and --perplexity is needed"); }
+    if (options.help) {
+        return options;
+    }
+    if (options.model.empty()) {
+        throw UsageError("--model is missing");
+    }
+    const bool something =
+        options.chat || !options.prompt.empty() || !options.perplexity_file.empty();
+    if (!something) {
+        throw UsageError("one of --prompt, --chat and --perplexity is needed");
+    }
     if (options.chat && options.prompt.empty() && options.json) {
         throw UsageError("--json with --chat needs a --prompt");
     }

@@ -25,7 +25,9 @@ double Perplexity::perplexity() const { return std::exp(nats_per_token); }
 
 Perplexity measure_perplexity(Model& model, const std::vector<int>& tokens, std::size_t context,
                               std::size_t stride) {
-    if (tokens.size() < 2) { throw std::runtime_error("the text has fewer than two tokens"); }
+    if (tokens.size() < 2) {
+        throw std::runtime_error("the text has fewer than two tokens");
+    }
     if (stride == 0 || stride > context) {
         throw std::runtime_error("the stride must be 1 to " + std::to_string(context) +
                                  ", the context");

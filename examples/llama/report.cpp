@@ -31,11 +31,12 @@ std::string generation_words(const Generation& done, const Weights& weights) {
     return out.str();
 }
 
-std::string generation_json(const Generation& done, const Weights& weights, const Options& options) {
+std::string generation_json(const Generation& done, const Weights& weights,
+                            const Options& options) {
     std::ostringstream out = fixed(3);
     out << "{\"model\": " << json::quote(options.model)
-        << ", \"prompt\": " << json::quote(options.prompt) << ", \"text\": " << json::quote(done.text)
-        << ", \"tokens\": [";
+        << ", \"prompt\": " << json::quote(options.prompt)
+        << ", \"text\": " << json::quote(done.text) << ", \"tokens\": [";
     for (std::size_t i = 0; i < done.tokens.size(); ++i) {
         out << (i == 0 ? "" : ", ") << done.tokens[i];
     }

@@ -15,7 +15,9 @@ int Sampler::choose(const std::vector<float>& logits) {
         return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     }
     probabilities_ = logits;
-    for (float& value : probabilities_) { value /= temperature_; }
+    for (float& value : probabilities_) {
+        value /= temperature_;
+    }
     const float total = exp_shifted(probabilities_.data(), probabilities_.size());
     order_.resize(logits.size());
     std::iota(order_.begin(), order_.end(), 0);
@@ -28,7 +30,9 @@ int Sampler::choose(const std::vector<float>& logits) {
     float left = unit * std::min(top_p_, 1.0f) * total;
     for (const int token : order_) {
         left -= probabilities_[static_cast<std::size_t>(token)];
-        if (left < 0) { return token; }
+        if (left < 0) {
+            return token;
+        }
     }
     return order_.front();
 }

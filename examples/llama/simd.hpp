@@ -14,12 +14,11 @@
 #define LLAMA_SANITIZED
 #endif
 #endif
-#if !defined(__x86_64__) || !defined(__linux__) || defined(LLAMA_SANITIZED) ||                    \
+#if !defined(__x86_64__) || !defined(__linux__) || defined(LLAMA_SANITIZED) ||                     \
     defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define LLAMA_CLONES
 #elif !defined(__clang__) && __GNUC__ >= 12
-#define LLAMA_CLONES                                                                              \
-    __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define LLAMA_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define LLAMA_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #endif
@@ -49,7 +48,9 @@ LLAMA_INLINE float sum(const f32x16& v) {
     float lanes[kLanes];
     store(lanes, v);
     for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
-        for (std::size_t i = 0; i < half; ++i) { lanes[i] += lanes[i + half]; }
+        for (std::size_t i = 0; i < half; ++i) {
+            lanes[i] += lanes[i + half];
+        }
     }
     return lanes[0];
 }

@@ -24,7 +24,9 @@ template <class Done> bool spin_until(Done done) {
     const auto end = std::chrono::steady_clock::now() + kSpin;
     do {
         for (int i = 0; i < 64; ++i) {
-            if (done()) { return true; }
+            if (done()) {
+                return true;
+            }
             relax();
         }
     } while (std::chrono::steady_clock::now() < end);
@@ -34,8 +36,12 @@ template <class Done> bool spin_until(Done done) {
 } // namespace
 
 ThreadPool::ThreadPool(unsigned threads) {
-    if (threads > 1024) { throw std::invalid_argument("at most 1024 threads"); }
-    if (threads == 0) { threads = std::max(1U, std::thread::hardware_concurrency()); }
+    if (threads > 1024) {
+        throw std::invalid_argument("at most 1024 threads");
+    }
+    if (threads == 0) {
+        threads = std::max(1U, std::thread::hardware_concurrency());
+    }
     for (unsigned i = 1; i < threads; ++i) {
         workers_.emplace_back([this] { worker(); });
     }
@@ -47,12 +53,16 @@ ThreadPool::~ThreadPool() {
         stop_ = true;
     }
     wake_.notify_all();
-    for (std::thread& worker : workers_) { worker.join(); }
+    for (std::thread& worker : workers_) {
+        worker.join();
+    }
 }
 
 void ThreadPool::run(std::size_t count, Call call, const void* data) noexcept {
     if (count < 2 || workers_.empty()) {
-        for (std::size_t i = 0; i < count; ++i) { call(data, i); }
+        for (std::size_t i = 0; i < count; ++i) {
+            call(data, i);
+        }
         return;
     }
     call_ = call;
@@ -64,7 +74,8 @@ void ThreadPool::run(std::size_t count, Call call, const void* data) noexcept {
         const std::lock_guard<std::mutex> lock(mutex_);
         wake_.notify_all();
     }
-    while (work_on_one()) {}
+    while (work_on_one()) {
+    }
     // Whoever holds an index is at work on it, so this is short.
     while (unfinished_.load(std::memory_order_acquire) != 0) {
         if (!spin_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; })) {
@@ -77,7 +88,9 @@ void ThreadPool::run(std::size_t count, Call call, const void* data) noexcept {
 bool ThreadPool::work_on_one() noexcept {
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
     do {
-        if ((ticket & kLeft) == 0) { return false; }
+        if ((ticket & kLeft) == 0) {
+            return false;
+        }
     } while (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
                                             std::memory_order_acquire));
     call_(data_, (ticket & kLeft) - 1);
@@ -88,8 +101,11 @@ bool ThreadPool::work_on_one() noexcept {
 void ThreadPool::worker() {
     const auto wanted = [this] { return (ticket_ & kLeft) != 0 || stop_; };
     while (!stop_) {
-        while (work_on_one()) {}
-        if (spin_until(wanted)) { continue; }
+        while (work_on_one()) {
+        }
+        if (spin_until(wanted)) {
+            continue;
+        }
         std::unique_lock<std::mutex> lock(mutex_);
         ++sleepers_;
         wake_.wait(lock, wanted);

@@ -21,7 +21,9 @@ class ByteTokenizer : public Tokenizer {
     std::vector<int> encode(const std::string& text) const override { return encode_plain(text); }
     std::vector<int> encode_plain(const std::string& text) const override {
         std::vector<int> tokens;
-        for (const char c : text) { tokens.push_back(static_cast<unsigned char>(c)); }
+        for (const char c : text) {
+            tokens.push_back(static_cast<unsigned char>(c));
+        }
         return tokens;
     }
     std::string decode(int token) const override {
@@ -44,7 +46,9 @@ std::unordered_map<std::string, int> read_vocabulary(const Value& object) {
 
 std::pair<std::string, std::string> read_merge(const std::string& line) {
     const std::size_t space = line.find(' ');
-    if (space == std::string::npos) { throw std::runtime_error("no merge: \"" + line + "\""); }
+    if (space == std::string::npos) {
+        throw std::runtime_error("no merge: \"" + line + "\"");
+    }
     return {line.substr(0, space), line.substr(space + 1)};
 }
 
@@ -54,27 +58,39 @@ BpeTables read_vocab_and_merges(const std::string& directory) {
     BpeTables tables;
     tables.vocabulary = read_vocabulary(json::parse_file(directory + "/vocab.json"));
     std::ifstream file(directory + "/merges.txt");
-    if (!file) { throw std::runtime_error("cannot read " + directory + "/merges.txt"); }
+    if (!file) {
+        throw std::runtime_error("cannot read " + directory + "/merges.txt");
+    }
     std::set<std::string> merged;
     for (std::string line; std::getline(file, line);) {
-        if (!line.empty() && line.back() == '\r') { line.pop_back(); }
-        if (line.empty() || line.compare(0, 8, "#version") == 0) { continue; }
+        if (!line.empty() && line.back() == '\r') {
+            line.pop_back();
+        }
+        if (line.empty() || line.compare(0, 8, "#version") == 0) {
+            continue;
+        }
         tables.merges.push_back(read_merge(line));
         merged.insert(tables.merges.back().first + tables.merges.back().second);
     }
     tables.split_digits = true;
     for (const auto& [token, id] : tables.vocabulary) {
         const bool bracketed = token.size() > 2 && token.front() == '<' && token.back() == '>';
-        if (bracketed && merged.count(token) == 0) { tables.special[token] = id; }
+        if (bracketed && merged.count(token) == 0) {
+            tables.special[token] = id;
+        }
         const bool digits = token.find_first_not_of("0123456789") == std::string::npos;
-        if (token.size() > 1 && digits) { tables.split_digits = false; }
+        if (token.size() > 1 && digits) {
+            tables.split_digits = false;
+        }
     }
     return tables;
 }
 
 /// The steps of a pre-tokenizer or decoder, one or a list of them.
 std::vector<Value> steps(const Value& component, const char* list) {
-    if (component.is_null()) { return {}; }
+    if (component.is_null()) {
+        return {};
+    }
     return component["type"].string() == "Sequence" ? component[list].array()
                                                     : std::vector<Value>{component};
 }
@@ -99,9 +115,9 @@ BpeTables read_tokenizer_json(const std::string& path) {
     }
     tables.vocabulary = read_vocabulary(model["vocab"]);
     for (const Value& merge : model["merges"].array()) {
-        tables.merges.push_back(merge.is_array() ? std::pair(merge.array().at(0).string(),
-                                                             merge.array().at(1).string())
-                                                 : read_merge(merge.string()));
+        tables.merges.push_back(
+            merge.is_array() ? std::pair(merge.array().at(0).string(), merge.array().at(1).string())
+                             : read_merge(merge.string()));
     }
     tables.ignore_merges = !model["ignore_merges"].is_null() && model["ignore_merges"].boolean();
     for (const Value& added : file["added_tokens"].array()) {
@@ -116,7 +132,9 @@ std::unique_ptr<Tokenizer> read_files(const std::string& directory, const Config
         if (exists(combined)) {
             return std::make_unique<BpeTokenizer>(read_tokenizer_json(combined));
         }
-    } catch (const std::runtime_error& e) { throw std::runtime_error(combined + ": " + e.what()); }
+    } catch (const std::runtime_error& e) {
+        throw std::runtime_error(combined + ": " + e.what());
+    }
     if (exists(directory + "/vocab.json")) {
         return std::make_unique<BpeTokenizer>(read_vocab_and_merges(directory));
     }
@@ -133,7 +151,9 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::string& directory, const Co
     const std::string settings = directory + "/tokenizer_config.json";
     if (exists(settings)) {
         const Value add_bos = json::parse_file(settings)["add_bos_token"];
-        if (!add_bos.is_null() && add_bos.boolean()) { tokenizer->bos = config.bos_token; }
+        if (!add_bos.is_null() && add_bos.boolean()) {
+            tokenizer->bos = config.bos_token;
+        }
     }
     return tokenizer;
 }

@@ -8,13 +8,17 @@ namespace {
 
 std::string text_of(const fourbit::shape& shape) {
     std::string text = "[";
-    for (std::int64_t size : shape) { text += (text.size() > 1 ? ", " : "") + std::to_string(size); }
+    for (std::int64_t size : shape) {
+        text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+    }
     return text + "]";
 }
 
 std::size_t require(const fourbit::checkpoint& checkpoint, const std::string& name) {
     const std::optional<std::size_t> index = checkpoint.find(name);
-    if (!index) { throw std::runtime_error("the checkpoint has no tensor " + name); }
+    if (!index) {
+        throw std::runtime_error("the checkpoint has no tensor " + name);
+    }
     return *index;
 }
 
@@ -66,7 +70,9 @@ std::variant<DenseMatrix, fourbit::weight> load(const fourbit::checkpoint& check
                                                 const std::string& name,
                                                 const fourbit::shape& expected) {
     const std::size_t index = require(checkpoint, name);
-    if (!checkpoint.entry(index).is_weight) { return dense(checkpoint, name, expected); }
+    if (!checkpoint.entry(index).is_weight) {
+        return dense(checkpoint, name, expected);
+    }
     fourbit::weight weight = checkpoint.weight(context, index);
     require_shape(name, weight.shape(), expected);
     return weight;
@@ -80,7 +86,9 @@ Linear::Linear(const fourbit::checkpoint& checkpoint, const Runtime& runtime,
                const std::string& name, std::size_t outputs, std::size_t inputs)
     : weight_(load(checkpoint, runtime.context, name + ".weight", {outputs, inputs})),
       outputs_(outputs), inputs_(inputs) {
-    if (checkpoint.find(name + ".bias")) { bias_ = vector(checkpoint, name + ".bias", outputs); }
+    if (checkpoint.find(name + ".bias")) {
+        bias_ = vector(checkpoint, name + ".bias", outputs);
+    }
 }
 
 Linear::Linear(const DenseMatrix& matrix)
@@ -98,7 +106,9 @@ void Linear::forward(Runtime& runtime, const float* input, std::size_t m, float*
         return;
     }
     multiply(runtime.pool, input, m, std::get<DenseMatrix>(weight_), output);
-    for (std::size_t i = 0; i < m * bias_.size(); ++i) { output[i] += bias_[i % outputs_]; }
+    for (std::size_t i = 0; i < m * bias_.size(); ++i) {
+        output[i] += bias_[i % outputs_];
+    }
 }
 
 std::size_t Linear::byte_size() const {
@@ -113,7 +123,9 @@ Weights::Weights(const std::string& directory, const Runtime& runtime)
     const Config& c = config_;
     embeddings_ = dense(checkpoint_, "model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
     layers_.reserve(c.layers);
-    for (std::size_t i = 0; i < c.layers; ++i) { layers_.push_back(load_layer(runtime, i)); }
+    for (std::size_t i = 0; i < c.layers; ++i) {
+        layers_.push_back(load_layer(runtime, i));
+    }
     norm_ = vector(checkpoint_, "model.norm.weight", c.hidden_size);
     if (c.tied_embeddings) {
         head_.emplace(embeddings_);
@@ -151,8 +163,9 @@ namespace {
 
 template <class Visit> void each_linear(const Weights& weights, Visit visit) {
     for (const Layer& layer : weights.layers()) {
-        for (const Linear* linear : {&layer.query, &layer.key, &layer.value,
-                                     &layer.attention_output, &layer.gate, &layer.up, &layer.down}) {
+        for (const Linear* linear :
+             {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate,
+              &layer.up, &layer.down}) {
             visit(*linear);
         }
     }
@@ -171,7 +184,9 @@ std::size_t Weights::bytes_per_token() const {
 std::size_t Weights::bytes_per_token_4bit() const {
     std::size_t bytes = 0;
     each_linear(*this, [&](const Linear& linear) {
-        if (linear.is_4bit()) { bytes += linear.byte_size(); }
+        if (linear.is_4bit()) {
+            bytes += linear.byte_size();
+        }
     });
     return bytes;
 }

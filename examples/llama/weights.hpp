@@ -1,5 +1,5 @@
-// A checkpoint's tensors as the model uses them. This is where fourbit comes in: a linear layer is a
-// 4-bit weight or a plain matrix, whichever the checkpoint has.
+// A checkpoint's tensors as the model uses them. This is where fourbit comes in: a linear layer is
+// a 4-bit weight or a plain matrix, whichever the checkpoint has.
 #ifndef LLAMA_WEIGHTS_HPP
 #define LLAMA_WEIGHTS_HPP
 

@@ -1,4 +1,4 @@
-//! The `fourbit` command: quantize, plan, inspect, verify and dequantize checkpoints.
+//! The `fourbit` command: quantize, plan, inspect, verify and dequantize checkpoints; measure.
 
 #[path = "../cli/mod.rs"]
 mod cli;

@@ -50,6 +50,7 @@ impl CheckpointBuilder {
 
     /// Writes everything; files appear when all of it is on disk. Returns their paths.
     pub fn write(&self, directory: &Path, options: &SaveOptions) -> Result<Vec<PathBuf>> {
+        options.refuse_job("writing tensors from memory")?;
         let mut layout_options =
             LayoutOptions { max_shard_size: options.max_shard_size, ..LayoutOptions::default() };
         layout_options.metadata.retain(|(k, _)| self.metadata.iter().all(|(ours, _)| ours != k));

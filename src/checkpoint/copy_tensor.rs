@@ -1,6 +1,6 @@
 //! A tensor that stays a plain tensor: copied, or cast to another float type.
 
-use super::buffers::Buffers;
+use super::buffers::{BufferSizes, Buffers};
 use super::element_stream::ElementStream;
 use super::header::quoted;
 use super::layout::{OutputTensor, Place, Unit};
@@ -59,6 +59,20 @@ impl<'a> CopyWork<'a> {
         match &self.cast {
             None => (self.source_bytes(), CHUNK),
             Some(stream) => (stream.shape().numel(), CHUNK),
+        }
+    }
+
+    /// What a task needs.
+    pub fn buffer_sizes(&self) -> BufferSizes {
+        let (length, chunk) = self.length();
+        let count = length.min(chunk);
+        match &self.cast {
+            None => BufferSizes { values: count, ..BufferSizes::default() },
+            Some(stream) => {
+                let (source, piece) = stream.buffer_bytes(count);
+                let values = count * stream.dtype().size() as u64;
+                BufferSizes { source, piece, values, ..BufferSizes::default() }
+            }
         }
     }
 

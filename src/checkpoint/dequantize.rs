@@ -5,11 +5,11 @@ use std::path::Path;
 use super::buffers::{BufferPool, Buffers};
 use super::copy_tensor::CopyWork;
 use super::entries::{Entry, WeightEntry};
+use super::finish::finish;
 use super::header::quoted;
 use super::layout::{Layout, LayoutOptions, OutputTensor, Place, Unit};
 use super::output::OutputDirectory;
 use super::progress::{Phase, ProgressFn, SaveOptions, SaveReport};
-use super::quantize::finish;
 use super::reader::Checkpoint;
 use super::stage::{Item, Stages};
 use super::writer::CheckpointWriter;
@@ -58,6 +58,7 @@ pub fn dequantize_checkpoint(
     options: &SaveOptions,
     progress: &mut ProgressFn<'_>,
 ) -> Result<SaveReport> {
+    options.refuse_job("dequantizing")?;
     let output = OutputDirectory::prepare(output, Some(checkpoint.directory()), options.force)?;
     let works = collect_works(checkpoint, target)?;
     let items: Vec<Item<'_>> = works.iter().map(Work::item).collect();
@@ -65,9 +66,9 @@ pub fn dequantize_checkpoint(
     let layout_options = LayoutOptions { max_shard_size: options.max_shard_size, ..LayoutOptions::default() };
     let layout = Layout::new(&units, &layout_options)?;
     let writer = CheckpointWriter::create(output, &layout)?;
-    let pool = BufferPool::default();
+    let pool = BufferPool::new(usize::MAX);
     let total = items.iter().map(|i| i.bytes).sum();
-    let mut stages = Stages { context, progress, done: 0, total };
+    let mut stages = Stages { context, progress, done: 0, total, held_limit: u64::MAX };
     stages.run(
         Phase::Write,
         &items,

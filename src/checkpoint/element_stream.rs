@@ -68,6 +68,19 @@ impl<'a> ElementStream<'a> {
         self.transposed.is_some()
     }
 
+    /// Bytes that reading `count` elements at once takes of the buffers `source` and `piece`.
+    pub fn buffer_bytes(&self, count: u64) -> (u64, u64) {
+        let size = self.from.size() as u64;
+        let source = if self.from == self.to { 0 } else { count * size };
+        // A part of the transposed matrix touches at most so many columns, and takes so many rows at
+        // once that the piece is no longer than the part, if one row is not.
+        let piece = self.transposed.map_or(0, |(rows, columns)| {
+            let width = (count / rows.max(1) + 2).min(columns);
+            (if width == columns { count.max(width) } else { width }) * size
+        });
+        (source, piece)
+    }
+
     /// Reads `out.len() / dtype.size()` elements from element `start` on.
     pub fn read(&self, start: u64, out: &mut [u8], source: &mut Buffer, piece: &mut Buffer) -> Result<()> {
         let count = out.len() / self.to.size();

@@ -7,6 +7,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visi
 
 use super::header::quoted;
 use super::limits::{MAX_FILE_NAME_BYTES, MAX_NAME_BYTES, MAX_SHARDS, MAX_TENSORS};
+use crate::config::python_json::python_string;
 use crate::error::{Result, err};
 
 /// A checked index.
@@ -86,36 +87,12 @@ pub fn encode<'a>(total_parameters: u64, total_size: u64, weight_map: &BTreeMap<
     );
     for (i, (name, file)) in weight_map.iter().enumerate() {
         text.push_str(if i == 0 { "\n    " } else { ",\n    " });
-        push_ascii_json(&mut text, name);
+        text.push_str(&python_string(name));
         text.push_str(": ");
-        push_ascii_json(&mut text, file);
+        text.push_str(&python_string(file));
     }
     text.push_str(if weight_map.is_empty() { "}\n}\n" } else { "\n  }\n}\n" });
     text
-}
-
-/// A JSON string as Python's `json.dumps` writes it: everything beyond ASCII as `\uXXXX`.
-fn push_ascii_json(out: &mut String, text: &str) {
-    use fmt::Write as _;
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    out.push('"');
 }
 
 struct IndexVisitor;

@@ -105,6 +105,8 @@ pub struct Layout {
     pub index: Option<String>,
     /// Bytes of tensor data in all files.
     pub total_size: u64,
+    /// Model parameters that the tensors stand for, as the index counts them.
+    pub total_parameters: u64,
     places: Vec<Vec<Place>>,
 }
 
@@ -136,8 +138,13 @@ impl Layout {
             let file_name = shard_file_name(i, groups.len());
             shards.push(lay_out_shard(units, group, i, file_name, &mut places, &options.metadata)?);
         }
-        let index = (shards.len() > 1).then(|| index_text(units, &places, &shards));
-        Ok(Layout { shards, index, total_size: sizes.iter().sum(), places })
+        let total_parameters = units.iter().map(|u| u.parameters).sum();
+        let total_size = sizes.iter().sum();
+        let index = (shards.len() > 1).then(|| {
+            let map = weight_map(units, &places, &shards);
+            index::encode(total_parameters, total_size, &map)
+        });
+        Ok(Layout { shards, index, total_size, total_parameters, places })
     }
 
     /// Where a unit's tensors go, in the order in which the unit lists them.
@@ -249,15 +256,18 @@ fn lay_out_shard(
     Ok(ShardLayout { file_name, header, file_len })
 }
 
-fn index_text(units: &[Unit], places: &[Vec<Place>], shards: &[ShardLayout]) -> String {
+fn weight_map<'a>(
+    units: &'a [Unit],
+    places: &[Vec<Place>],
+    shards: &'a [ShardLayout],
+) -> BTreeMap<&'a str, &'a str> {
     let mut weight_map = BTreeMap::new();
     for (unit, places) in units.iter().zip(places) {
         for (tensor, place) in unit.tensors.iter().zip(places) {
             weight_map.insert(tensor.name.as_str(), shards[place.shard].file_name.as_str());
         }
     }
-    let total_size = places.iter().flatten().map(|p| p.len).sum();
-    index::encode(units.iter().map(|u| u.parameters).sum(), total_size, &weight_map)
+    weight_map
 }
 
 #[cfg(test)]

@@ -15,5 +15,7 @@ pub const MAX_SHARDS: usize = 10_000;
 pub const MAX_FILE_NAME_BYTES: usize = 255;
 /// Bytes of an index file.
 pub const MAX_INDEX_BYTES: u64 = 100_000_000;
+/// Bytes of a job file.
+pub const MAX_JOB_BYTES: u64 = 200_000_000;
 /// Bytes of `config.json`.
 pub const MAX_CONFIG_BYTES: u64 = 16_000_000;

@@ -1,6 +1,7 @@
 //! Checkpoints: reading (checked before believed, mapped), grouping the parts of quantized weights,
 //! laying out and writing (streamed, sharded, atomic).
 
+mod budget;
 mod buffers;
 mod builder;
 mod cast;
@@ -8,12 +9,15 @@ mod copy_tensor;
 mod dequantize;
 mod element_stream;
 mod entries;
+mod finish;
 pub mod header;
 mod header_json;
 mod index;
+mod job;
 mod layout;
 pub mod limits;
 mod locate;
+mod lock;
 mod order;
 mod output;
 mod partial_file;
@@ -34,6 +38,7 @@ mod writer;
 pub use builder::CheckpointBuilder;
 pub use dequantize::{DequantizeTarget, dequantize_checkpoint};
 pub use entries::{Entry, WeightEntry};
+pub use job::{JOB_FILE, JobMode, Part, merge_parts};
 pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
 pub use order::natural_order;

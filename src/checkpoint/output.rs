@@ -1,11 +1,12 @@
 //! The directory a checkpoint is written to, and the files that go beside the weights.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::partial_file::{PartialFile, is_partial_name};
-use super::{INDEX_FILE, SINGLE_FILE};
+use super::partial_file::{PartialFile, is_partial_name, remove_leftover};
+use super::{INDEX_FILE, JOB_FILE, SINGLE_FILE};
 use crate::error::{Error, Result, err};
 
 /// A directory that may be written to.
@@ -19,6 +20,15 @@ impl OutputDirectory {
     /// Creates the directory if need be. It must not be `source`, and must be empty unless `force`
     /// is set; with `force` an earlier checkpoint in it is replaced once the new one is whole.
     pub fn prepare(path: &Path, source: Option<&Path>, force: bool) -> Result<OutputDirectory> {
+        let output = Self::open(path, source)?;
+        if !force {
+            output.check_empty()?;
+        }
+        Ok(output)
+    }
+
+    /// The same, whatever it holds.
+    pub(super) fn open(path: &Path, source: Option<&Path>) -> Result<OutputDirectory> {
         let created = match std::fs::metadata(path) {
             Ok(kind) if !kind.is_dir() => {
                 return Err(err!(InvalidArgument, "{}: the output must be a directory", path.display()));
@@ -41,14 +51,42 @@ impl OutputDirectory {
                 ));
             }
         }
-        if !force && let Some(name) = output.names()?.into_iter().find(|n| !is_partial_name(n)) {
-            return Err(err!(
-                InvalidArgument,
-                "{}: holds {name} already: choose an empty directory, or ask to overwrite (force)",
-                path.display()
-            ));
-        }
         Ok(output)
+    }
+
+    /// An error if the directory holds anything but temporary files.
+    pub(super) fn check_empty(&self) -> Result<()> {
+        let names = self.names()?;
+        if names.iter().any(|n| n == JOB_FILE) {
+            return Err(self.unfinished());
+        }
+        match names.into_iter().find(|n| !is_partial_name(n)) {
+            None => Ok(()),
+            Some(name) => Err(err!(
+                InvalidArgument,
+                "{}: holds {name} already: choose an empty directory, or ask to overwrite (--force)",
+                self.path.display()
+            )),
+        }
+    }
+
+    /// What there is to say about a job file that was not expected.
+    pub(super) fn unfinished(&self) -> Error {
+        err!(
+            InvalidArgument,
+            "{}: holds an unfinished conversion ({JOB_FILE}): ask to continue it (--resume), or to start over (--force)",
+            self.path.display()
+        )
+    }
+
+    /// Whether an earlier checkpoint, or a part of one, is in the directory.
+    pub(super) fn has_weights(&self) -> Result<bool> {
+        Ok(self.names()?.iter().any(|n| is_weight_name(n)))
+    }
+
+    /// Whether that checkpoint can be loaded.
+    pub(super) fn is_complete(&self) -> bool {
+        [SINGLE_FILE, INDEX_FILE].iter().any(|name| self.path.join(name).exists())
     }
 
     /// The directory.
@@ -75,15 +113,25 @@ impl OutputDirectory {
         }
     }
 
-    /// Removes weights and index of an earlier checkpoint, all but the files named. A left-over
-    /// `model.safetensors` would win over a new index.
+    /// Removes weights and index of an earlier checkpoint, all but the files named, and what killed
+    /// runs left. A left-over `model.safetensors` would win over a new index.
     pub(super) fn remove_stale(&self, keep: &[String]) -> Result<()> {
+        let keep: HashSet<&str> = keep.iter().map(String::as_str).collect();
         for name in self.names()? {
-            if is_weight_name(&name) && !keep.contains(&name) {
+            if is_weight_name(&name) && !keep.contains(name.as_str()) {
                 self.remove(&name)?;
+            } else if is_partial_name(&name) {
+                // One that another process has locked is no leftover; none of them does any harm.
+                let _ = remove_leftover(&self.path.join(&name));
             }
         }
         Ok(())
+    }
+
+    /// Writes the index, which makes a sharded checkpoint complete.
+    pub(super) fn write_index(&self, text: &str) -> Result<PathBuf> {
+        let content = SideContent::Text(text.to_owned());
+        SideFile { name: INDEX_FILE.to_owned(), content }.write_into(&self.path)
     }
 
     /// Makes the new names durable.
@@ -200,7 +248,7 @@ pub fn side_files(source: &Path) -> Result<Vec<SideFile>> {
 }
 
 fn is_side_name(name: &str) -> bool {
-    if name.starts_with('.') || name == "config.json" || name.ends_with(".index.json") {
+    if name.starts_with('.') || matches!(name, "config.json" | JOB_FILE) || name.ends_with(".index.json") {
         return false;
     }
     let extension = Path::new(name).extension().and_then(OsStr::to_str).unwrap_or("");

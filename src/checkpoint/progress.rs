@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::DEFAULT_MAX_SHARD_SIZE;
+use super::job::JobMode;
+use crate::error::{Result, err};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
-/// Called on the calling thread every few megabytes; `Break` cancels, after which nothing of the
-/// output remains.
+/// Called on the calling thread every few megabytes; `Break` cancels, after which of the output
+/// remains what [`JobMode`] says: by default nothing.
 pub type ProgressFn<'a> = dyn FnMut(&Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// How to write a checkpoint.
@@ -53,6 +55,25 @@ pub struct SaveOptions {
     pub config: Option<String>,
     /// Copy tokenizer and other files that lie beside the source's weights.
     pub copy_side_files: bool,
+    /// Quantizing only: how much of the checkpoint to write, and whether an interrupted run can be
+    /// continued.
+    pub job: JobMode,
+    /// Quantizing only: bytes that working memory may take; `None` takes what keeps all threads
+    /// busy. The headers and the plan of the checkpoint come on top.
+    pub memory: Option<u64>,
+}
+
+impl SaveOptions {
+    /// For operations that are done in one go.
+    pub(super) fn refuse_job(&self, operation: &str) -> Result<()> {
+        if self.job != JobMode::Whole || self.memory.is_some() {
+            return Err(err!(
+                Unsupported,
+                "{operation} is done in one go: it cannot be divided or resumed, nor does it take a memory limit"
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Default for SaveOptions {
@@ -63,6 +84,8 @@ impl Default for SaveOptions {
             force: false,
             config: None,
             copy_side_files: true,
+            job: JobMode::Whole,
+            memory: None,
         }
     }
 }
@@ -70,10 +93,12 @@ impl Default for SaveOptions {
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SaveReport {
-    /// Every file, in the order in which they appeared.
+    /// Every file that this run wrote, in the order of their numbers.
     pub files: Vec<PathBuf>,
-    /// How many of them hold tensors.
+    /// How many files of the checkpoint hold tensors.
     pub shards: usize,
+    /// How many of those an earlier run had finished.
+    pub resumed: usize,
     /// Bytes of tensor data, headers not counted.
     pub total_size: u64,
 }

@@ -8,13 +8,15 @@
 
 use std::path::Path;
 
-use super::buffers::BufferPool;
+use super::budget::Budget;
+use super::buffers::{BufferPool, BufferSizes};
 use super::copy_tensor::CopyWork;
 use super::element_stream::ElementStream;
 use super::entries::Entry;
+use super::finish::{copies, finish, finish_part};
 use super::header::quoted;
+use super::job::{JobDirectory, JobMode, Started};
 use super::layout::{Layout, LayoutOptions, Unit};
-use super::output::{OutputDirectory, SideContent, SideFile, side_files};
 use super::progress::{Phase, ProgressFn, SaveOptions, SaveReport};
 use super::quantize_weight::{Gather, WeightWork};
 use super::reader::Checkpoint;
@@ -39,13 +41,20 @@ enum Kind<'a> {
 }
 
 impl Work<'_> {
-    fn item(&self) -> Item<'_> {
+    fn item(&self, spec: &QuantSpec) -> Item<'_> {
         match &self.kind {
-            Kind::Quantize(w) => Item::new(w.name, w.stream.source_bytes(), w.numel(), w.chunk()),
+            Kind::Quantize(w) => w.item(spec),
             Kind::Copy(c) => {
                 let (length, chunk) = c.length();
                 Item::new(c.name, c.source_bytes(), length, chunk)
             }
+        }
+    }
+
+    fn buffer_sizes(&self) -> BufferSizes {
+        match &self.kind {
+            Kind::Quantize(w) => w.buffer_sizes(),
+            Kind::Copy(c) => c.buffer_sizes(),
         }
     }
 
@@ -58,7 +67,8 @@ impl Work<'_> {
 }
 
 /// Writes to `output` what `plan` makes of `checkpoint`. The plan must name every tensor of the
-/// checkpoint exactly as it is stored. On any error, and when `progress` cancels, nothing remains.
+/// checkpoint exactly as it is stored. On any error, and when `progress` cancels, what remains is
+/// what [`JobMode`] says: by default nothing.
 pub fn quantize_checkpoint(
     context: &Context,
     spec: &QuantSpec,
@@ -68,18 +78,21 @@ pub fn quantize_checkpoint(
     options: &SaveOptions,
     progress: &mut ProgressFn<'_>,
 ) -> Result<SaveReport> {
-    let output = OutputDirectory::prepare(output, Some(checkpoint.directory()), options.force)?;
+    let directory = JobDirectory::enter(output, spec, checkpoint, plan, options)?;
     let works = collect_works(spec, checkpoint, plan)?;
-    let items: Vec<Item<'_>> = works.iter().map(Work::item).collect();
     let weights: Vec<&WeightWork<'_>> = works.iter().filter_map(Work::weight).collect();
-    let scanned: &[&WeightWork<'_>] = if spec.double_quant { &weights } else { &[] };
+    let known = directory.offsets(weights.len())?;
+    let scanned: &[&WeightWork<'_>] = if spec.double_quant && known.is_none() { &weights } else { &[] };
+    for (weight, &bits) in weights.iter().zip(known.iter().flatten()) {
+        weight.set_offset(bits);
+    }
+    let budget = budget(&works, spec, options.memory, context.threads())?;
+    let pool = BufferPool::new(budget.tasks);
     let scan_bytes: u64 = scanned.iter().map(|w| w.stream.source_bytes()).sum();
-    let total = scan_bytes + items.iter().map(|i| i.bytes).sum::<u64>();
-    let mut stages = Stages { context, progress, done: 0, total };
-    let pool = BufferPool::default();
+    let total = scan_bytes + works.iter().map(|w| w.item(spec).bytes).sum::<u64>();
+    let mut stages = Stages { context, progress, done: 0, total, held_limit: budget.held };
 
-    let scan_items: Vec<Item<'_>> =
-        scanned.iter().map(|w| Item::new(w.name, w.stream.source_bytes(), w.numel(), w.chunk())).collect();
+    let scan_items: Vec<Item<'_>> = scanned.iter().map(|w| w.item(spec)).collect();
     stages.run(
         Phase::Scan,
         &scan_items,
@@ -89,41 +102,56 @@ pub fn quantize_checkpoint(
 
     let layout_options = LayoutOptions { max_shard_size: options.max_shard_size, ..LayoutOptions::default() };
     let layout = Layout::new(&units_of(&works, spec)?, &layout_options)?;
-    let writer = CheckpointWriter::create(output, &layout)?;
+    let offsets: Option<Vec<u32>> = spec.double_quant.then(|| weights.iter().map(|w| w.offset()).collect());
+    let Started { writer, resumed } = directory.start(&layout, offsets.as_deref(), options.job)?;
+    let is_wanted = |w: &&Work<'_>| writer.writes(layout.places(w.unit)[0].shard);
+    let wanted: Vec<&Work<'_>> = works.iter().filter(is_wanted).collect();
+    write_works(context, spec, &wanted, &layout, &writer, &pool, stages)?;
+    checkpoint.check_unchanged()?;
+    let report = match options.job {
+        JobMode::Prepare => finish_part(&layout, writer, &[])?,
+        JobMode::Part(part) if !part.is_first() => finish_part(&layout, writer, &[])?,
+        JobMode::Part(_) => finish_part(&layout, writer, &copies(checkpoint, options)?)?,
+        _ => finish(checkpoint, &layout, writer, options)?,
+    };
+    Ok(SaveReport { resumed, ..report })
+}
+
+/// The second pass: converts and writes.
+fn write_works(
+    context: &Context,
+    spec: &QuantSpec,
+    works: &[&Work<'_>],
+    layout: &Layout,
+    writer: &CheckpointWriter,
+    pool: &BufferPool,
+    mut stages: Stages<'_, '_, '_>,
+) -> Result<()> {
+    let items: Vec<Item<'_>> = works.iter().map(|w| w.item(spec)).collect();
+    stages.total = stages.done + items.iter().map(|i| i.bytes).sum::<u64>();
     stages.run(
         Phase::Write,
         &items,
         |item| works[item].weight().map(WeightWork::gather).transpose(),
         |item, chunk, gather: &Option<Gather>| {
-            let Work { kind, unit, position } = &works[item];
+            let Work { kind, unit, position } = works[item];
             let places = layout.places(*unit);
             pool.with(|buffers| match (kind, gather) {
                 (Kind::Quantize(w), Some(gather)) => {
-                    w.write((context, spec), chunk, gather, buffers, (&writer, places))
+                    w.write((context, spec), chunk, gather, buffers, (writer, places))
                 }
-                (Kind::Copy(c), _) => c.write(chunk, buffers, &writer, &places[*position]),
+                (Kind::Copy(c), _) => c.write(chunk, buffers, writer, &places[*position]),
                 (Kind::Quantize(_), None) => Ok(()),
             })
         },
-    )?;
-    checkpoint.check_unchanged()?;
-    finish(checkpoint, &layout, writer, options)
+    )
 }
 
-/// Publishes the written tensors with the files beside them.
-pub(super) fn finish(
-    checkpoint: &Checkpoint,
-    layout: &Layout,
-    writer: CheckpointWriter,
-    options: &SaveOptions,
-) -> Result<SaveReport> {
-    let mut beside = if options.copy_side_files { side_files(checkpoint.directory())? } else { Vec::new() };
-    if let Some(config) = &options.config {
-        let content = SideContent::Text(config.clone());
-        beside.push(SideFile { name: "config.json".to_owned(), content });
-    }
-    let files = writer.finish(&beside)?;
-    Ok(SaveReport { files, shards: layout.shards.len(), total_size: layout.total_size })
+/// Divides the memory given among what the works need.
+fn budget(works: &[Work<'_>], spec: &QuantSpec, memory: Option<u64>, threads: usize) -> Result<Budget> {
+    let task = works.iter().map(Work::buffer_sizes).fold(BufferSizes::default(), BufferSizes::max);
+    let held = works.iter().map(|w| w.item(spec)).max_by_key(|i| i.held);
+    Budget::new(memory, threads, task, held.map_or(("", 0), |i| (i.name, i.held)))
 }
 
 /// One work per stored tensor, in natural order; each tensor of the checkpoint meets its entry of

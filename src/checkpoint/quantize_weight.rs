@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::buffers::Buffers;
+use super::buffers::{BufferSizes, Buffers};
 use super::element_stream::ElementStream;
 use super::header::quoted;
 use super::layout::{OutputTensor, Place, Unit};
+use super::stage::Item;
 use super::writer::CheckpointWriter;
 use crate::backend::QuantizeJob;
 use crate::codebook::DYNAMIC_MAP;
@@ -56,8 +57,48 @@ impl<'a> WeightWork<'a> {
     }
 
     /// Elements of the weight.
-    pub fn numel(&self) -> u64 {
+    fn numel(&self) -> u64 {
         self.geometry.numel
+    }
+
+    /// What a task needs.
+    pub fn buffer_sizes(&self) -> BufferSizes {
+        let count = self.chunk().min(self.geometry.numel);
+        let (source, piece) = self.stream.buffer_bytes(count);
+        BufferSizes {
+            source,
+            piece,
+            values: count * self.stream.dtype().size() as u64,
+            codes: count.div_ceil(2),
+            absmax: self.blocks(count).next_multiple_of(16) * 4,
+        }
+    }
+
+    fn blocks(&self, count: u64) -> u64 {
+        count.div_ceil(self.geometry.block_size.get() as u64)
+    }
+
+    /// Bytes held from the first chunk to the last: the absmax values, and what is made of them.
+    fn held_bytes(&self, spec: &QuantSpec) -> u64 {
+        let blocks = self.geometry.blocks();
+        let nested = if spec.double_quant { blocks + self.geometry.nested_blocks() * 8 } else { 0 };
+        blocks * 4 + nested
+    }
+
+    /// The weight as work to be done, the same for both passes.
+    pub fn item(&self, spec: &QuantSpec) -> Item<'_> {
+        let item = Item::new(self.name, self.stream.source_bytes(), self.numel(), self.chunk());
+        Item { held: self.held_bytes(spec), ..item }
+    }
+
+    /// `nested_offset`, as bits.
+    pub fn offset(&self) -> u32 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Takes the offset from an earlier scan; writing checks it.
+    pub fn set_offset(&self, bits: u32) {
+        self.offset.store(bits, Ordering::Relaxed);
     }
 
     /// Room for the absmax values.

@@ -12,6 +12,7 @@ use super::limits::{MAX_CONFIG_BYTES, MAX_TENSORS};
 use super::locate::{Located, locate, read_text};
 use super::order::natural_order;
 use super::shard_file::{Mapping, ShardFile};
+use crate::config::parse_json;
 use crate::dtype::DType;
 use crate::error::{Result, err};
 use crate::shape::Shape;
@@ -235,8 +236,7 @@ impl Checkpoint {
         let path = self.directory.join("config.json");
         let config = if std::fs::symlink_metadata(&path).is_ok() {
             let text = read_text(&path, MAX_CONFIG_BYTES)?;
-            let value: Value =
-                serde_json::from_str(&text).map_err(|e| err!(Format, "{}: {e}", path.display()))?;
+            let value = parse_json(text.as_bytes(), "config.json").map_err(|e| e.in_place(path.display()))?;
             if !value.is_object() {
                 return Err(err!(Format, "{}: expected a JSON object", path.display()));
             }

@@ -132,6 +132,12 @@ impl ShardFile {
         Ok(())
     }
 
+    /// When the file was last changed before it was opened, in nanoseconds since 1970.
+    pub(super) fn modified_nanos(&self) -> Option<u64> {
+        let since = self.modified?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_nanos()).ok()
+    }
+
     fn changed(&self) -> Error {
         err!(
             InvalidState,

@@ -19,12 +19,14 @@ pub(super) struct Item<'a> {
     pub bytes: u64,
     /// At least one.
     pub chunks: u64,
+    /// Bytes of memory held from its first chunk to its last, beside the chunks' own.
+    pub held: u64,
 }
 
 impl<'a> Item<'a> {
     /// An item of `length` units of work, `chunk` to a task.
     pub fn new(name: &'a str, bytes: u64, length: u64, chunk: u64) -> Self {
-        Item { name, bytes, chunks: length.div_ceil(chunk).max(1) }
+        Item { name, bytes, chunks: length.div_ceil(chunk).max(1), held: 0 }
     }
 }
 
@@ -34,12 +36,15 @@ pub(super) struct Stages<'c, 'p, 'f> {
     pub progress: &'p mut ProgressFn<'f>,
     pub done: u64,
     pub total: u64,
+    /// Bytes that items in flight may hold together; a single one may hold more.
+    pub held_limit: u64,
 }
 
 impl Stages<'_, '_, '_> {
     /// Calls `task(item, chunk, state)` for every chunk of every item, each once, on any thread.
     /// `begin` makes an item's state, on the calling thread, before its first chunk starts; it is
-    /// dropped soon after the last. Items start in order. The first error ends the stage.
+    /// dropped soon after the last. Items start in order, and only while those in flight hold no
+    /// more memory than the limit. The first error ends the stage.
     pub fn run<S: Sync>(
         &mut self,
         phase: Phase,
@@ -55,8 +60,13 @@ impl Stages<'_, '_, '_> {
         while item < items.len() {
             let mut wave = Vec::with_capacity(per_wave);
             let started = item;
+            let mut held: u64 = live.iter().map(|(i, _)| items[*i].held).sum();
             while wave.len() < per_wave && item < items.len() {
                 if chunk == 0 {
+                    held = held.saturating_add(items[item].held);
+                    if held > self.held_limit && !wave.is_empty() {
+                        break;
+                    }
                     live.push((item, begin(item)?));
                 }
                 wave.push((live.len() - 1, chunk));
@@ -110,9 +120,7 @@ impl Stages<'_, '_, '_> {
         let progress = Progress { phase, tensor, done: self.done, total: self.total };
         match (self.progress)(&progress) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => {
-                Err(err!(Cancelled, "cancelled at tensor {tensor}; nothing was written"))
-            }
+            ControlFlow::Break(()) => Err(err!(Cancelled, "cancelled at tensor {tensor}")),
         }
     }
 }

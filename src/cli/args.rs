@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use fourbit::checkpoint::parse_size;
+use fourbit::checkpoint::{JobMode, Part, parse_size};
 use fourbit::codebook::{QuantType, Rule};
 use fourbit::device_map::MaxMemory;
 use fourbit::dtype::FloatType;
@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Quantize a checkpoint to 4 bits.
     Quantize(QuantizeArgs),
+    /// Complete a checkpoint whose parts `quantize --part` has written.
+    Merge(MergeArgs),
     /// Show what `quantize` would do with every tensor, and why.
     Plan(PlanArgs),
     /// List the tensors and 4-bit weights of a checkpoint.
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Turn a quantized checkpoint back into 16 or 32 bits.
     Dequantize(DequantizeArgs),
+    /// Measure this machine and every operation on it: half a minute.
+    Bench(super::bench::BenchArgs),
 }
 
 /// Options that decide the plan and the bytes.
@@ -96,7 +100,50 @@ pub(crate) struct QuantizeArgs {
     #[command(flatten)]
     pub save: SaveArgs,
     #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// How much to do at once.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// Continue a run that was interrupted; its finished files stay. Without one, start.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Write only part I of N (from 1) of the output files. Parts may run anywhere and be repeated;
+    /// `fourbit merge` completes the checkpoint.
+    #[arg(long, value_name = "I/N", value_parser = text(Part::parse), conflicts_with = "force")]
+    pub part: Option<Part>,
+    /// Only read the source through, once for all parts that use this output directory.
+    #[arg(long, conflicts_with_all = ["part", "resume", "force"])]
+    pub prepare: bool,
+    /// Most working memory: bytes, or KB, MB, GB, TB [default: what keeps all threads busy].
+    #[arg(long, value_name = "SIZE", value_parser = text(parse_size))]
+    pub memory: Option<u64>,
+}
+
+impl JobArgs {
+    pub(crate) fn mode(&self) -> JobMode {
+        match self.part {
+            Some(part) => JobMode::Part(part),
+            None if self.prepare => JobMode::Prepare,
+            None if self.resume => JobMode::Resume,
+            None => JobMode::Resumable,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Where the parts were written, or copied together.
+    pub out_dir: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// How to write.
@@ -135,9 +182,11 @@ pub(crate) struct PlanArgs {
     pub recipe: RecipeArgs,
     #[command(flatten)]
     pub devices: DeviceMapArgs,
-    /// Print the plan as JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
+    #[command(flatten)]
+    pub _save: SaveArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Where everything would go.

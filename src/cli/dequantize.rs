@@ -1,6 +1,5 @@
 //! `fourbit dequantize`.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde_json::json;
@@ -11,17 +10,18 @@ use fourbit::checkpoint::{Checkpoint, Entry, dequantize_model};
 use super::args::DequantizeArgs;
 use super::progress::Meter;
 use super::quantize::{context, save_options};
-use super::{Answer, print, table};
+use super::{Answer, interrupt, print, table};
 
 pub(crate) fn run(args: &DequantizeArgs) -> Result<Answer> {
     let started = Instant::now();
     let checkpoint = Checkpoint::open(&args.quantized_dir)?;
     let context = context(&args.run)?;
+    interrupt::listen();
     let mut meter = Meter::new("dequantizing", args.run.quiet || args.run.json);
     let options = save_options(&args.save);
     let report = dequantize_model(&context, &checkpoint, args.dtype, &args.out_dir, &options, &mut |p| {
         meter.show(p.done, p.total, p.tensor);
-        ControlFlow::Continue(())
+        interrupt::go_on()
     });
     meter.finish();
     let report = report?;

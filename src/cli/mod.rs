@@ -1,9 +1,12 @@
 //! The command line: arguments, progress, tables. No logic that the library lacks.
 
 mod args;
+mod bench;
 mod dequantize;
 mod device_map;
 mod inspect;
+mod interrupt;
+mod merge;
 mod plan;
 mod progress;
 mod quantize;
@@ -24,22 +27,28 @@ pub(crate) enum Answer {
     No,
 }
 
-/// Runs the command. Exit codes: 0 done or yes, 1 the answer is no, 2 bad usage or input.
+/// Runs the command. Exit codes: 0 done or yes, 1 the answer is no, 2 bad usage or input, 128 + n
+/// stopped by signal n (130: Ctrl-C, 143: terminated) after cleaning up.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let answer = match &arguments.command {
         Command::Quantize(a) => quantize::run(a),
+        Command::Merge(a) => merge::run(a),
         Command::Plan(a) => plan::run(a),
         Command::Inspect(a) => inspect::run(a),
         Command::Verify(a) => verify::run(a),
         Command::Dequantize(a) => dequantize::run(a),
+        Command::Bench(a) => bench::run(a),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) => {
             eprintln!("fourbit: {error}");
-            ExitCode::from(2)
+            match (error, interrupt::signal()) {
+                (fourbit::Error::Cancelled(_), Some(signal)) => ExitCode::from(128 + signal),
+                _ => ExitCode::from(2),
+            }
         }
     }
 }

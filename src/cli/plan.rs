@@ -21,7 +21,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let plan = checkpoint.plan(&options)?;
     let maps = device_map.as_ref().map(|asked| Maps::new(&checkpoint, &plan, &options.spec, asked));
     let maps = maps.transpose()?;
-    match (args.json, &maps) {
+    match (args.run.json, &maps) {
+        _ if args.run.quiet => {}
         (true, None) => print(&plan.to_json()),
         (true, Some(maps)) => {
             let mut value = plan.to_value();

@@ -1,19 +1,20 @@
 //! `fourbit quantize`.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde_json::json;
 
 use fourbit::backend::cpu::CpuConfig;
-use fourbit::checkpoint::{Checkpoint, SaveOptions, SaveReport, quantize_checkpoint, quantized_config};
+use fourbit::checkpoint::{
+    Checkpoint, JOB_FILE, JobMode, SaveOptions, SaveReport, quantize_checkpoint, quantized_config,
+};
 use fourbit::config::QuantizationConfig;
 use fourbit::plan::Plan;
-use fourbit::{Context, Result};
+use fourbit::{Context, Error, Result};
 
 use super::args::{QuantizeArgs, RunArgs, SaveArgs};
 use super::progress::Meter;
-use super::{Answer, plan, print, table};
+use super::{Answer, interrupt, plan, print, table};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<Answer> {
     let started = Instant::now();
@@ -23,17 +24,20 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<Answer> {
     let quantization = QuantizationConfig::from_spec(&spec, args.recipe.compute_dtype);
     let options = SaveOptions {
         config: quantized_config(&checkpoint, &plan, &quantization)?,
+        job: args.job.mode(),
+        memory: args.job.memory,
         ..save_options(&args.save)
     };
     let context = context(&args.run)?;
+    interrupt::listen();
     let mut meter = Meter::new("quantizing", args.run.quiet || args.run.json);
     let report =
         quantize_checkpoint(&context, &spec, &checkpoint, &plan, &args.out_dir, &options, &mut |p| {
             meter.show(p.done, p.total, p.tensor);
-            ControlFlow::Continue(())
+            interrupt::go_on()
         });
     meter.finish();
-    let report = report?;
+    let report = report.inspect_err(|error| hint(args, error))?;
     let seconds = started.elapsed().as_secs_f64();
     if args.run.json {
         print(&to_json(args, &plan, &report, seconds));
@@ -51,7 +55,40 @@ pub(crate) fn context(args: &RunArgs) -> Result<Context> {
     Context::cpu(CpuConfig { threads: args.threads, ..CpuConfig::default() })
 }
 
+/// After a failure: what there is to continue from.
+fn hint(args: &QuantizeArgs, error: &Error) {
+    let again = match args.job.mode() {
+        JobMode::Part(_) => "run the part again",
+        JobMode::Resumable | JobMode::Resume => "run again with --resume",
+        JobMode::Prepare | JobMode::Whole => return,
+    };
+    if matches!(error, Error::Cancelled(_) | Error::Io { .. }) && args.out_dir.join(JOB_FILE).exists() {
+        eprintln!("fourbit: finished files stay in {}: {again} to go on", args.out_dir.display());
+    }
+}
+
 fn to_text(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) -> String {
+    match args.job.mode() {
+        JobMode::Prepare => {
+            return format!(
+                "{}: ready for its parts: {} file(s), {} of tensors, {seconds:.2} s",
+                args.out_dir.display(),
+                report.shards,
+                table::bytes(report.total_size)
+            );
+        }
+        JobMode::Part(part) => {
+            let written = report.files.iter().filter(|f| f.extension().is_some_and(|e| e == "safetensors"));
+            return format!(
+                "part {part}: {} of the checkpoint's {} file(s) written, {} finished before, in {}, {seconds:.2} s",
+                written.count(),
+                report.shards,
+                report.resumed,
+                args.out_dir.display()
+            );
+        }
+        _ => {}
+    }
     let totals = plan.totals();
     let mut result = table::new(
         &["", "tensors", "bytes before", "bytes after"],
@@ -72,8 +109,12 @@ fn to_text(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) 
         table::bytes(totals.bytes_before),
         table::bytes(report.total_size),
     ]);
+    let resumed = match report.resumed {
+        0 => String::new(),
+        n => format!(" ({n} finished before)"),
+    };
     format!(
-        "{result}\n{} -> {} file(s) in {}, {seconds:.2} s ({}/s of source)",
+        "{result}\n{} -> {} file(s){resumed} in {}, {seconds:.2} s ({}/s of source)",
         args.model_dir.display(),
         report.shards,
         args.out_dir.display(),
@@ -93,6 +134,8 @@ fn to_json(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) 
         "kept": totals.kept,
         "bytes_before": totals.bytes_before,
         "bytes_after": report.total_size,
+        "shards": report.shards,
+        "resumed": report.resumed,
         "files": files,
         "seconds": seconds,
     });

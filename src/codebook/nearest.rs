@@ -1,6 +1,7 @@
 //! Which code a scaled value takes, under each of bitsandbytes' two rules.
 
 use super::QuantType;
+use super::tables::from_bits;
 use crate::error::{Result, err};
 
 /// bitsandbytes decides differently on a CPU and on CUDA; both rules exist on every device.
@@ -71,21 +72,11 @@ impl Decision {
     }
 }
 
-const fn bounds(bits: [u32; 15]) -> [f32; 15] {
-    let mut values = [0.0; 15];
-    let mut i = 0;
-    while i < 15 {
-        values[i] = f32::from_bits(bits[i]);
-        i += 1;
-    }
-    values
-}
-
 const ASCENDING: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 /// Midpoints of neighbouring codes, computed in binary32.
 static NF4_CPU: Decision = Decision {
-    bounds: bounds([
+    bounds: from_bits([
         0xbf591cd8, 0xbf1c5270, 0xbeeb8480, 0xbeadea76, 0xbe703cec, 0xbe0d38bc, 0xbd3a7871, 0x3d22faff,
         0x3df64862, 0x3e5067e0, 0x3e9582d4, 0x3ec753f9, 0x3f006d04, 0x3f248daf, 0x3f5c89da,
     ]),
@@ -95,7 +86,7 @@ static NF4_CPU: Decision = Decision {
 
 /// The same midpoints as decimal literals of the CUDA source: four differ by one step.
 static NF4_CUDA: Decision = Decision {
-    bounds: bounds([
+    bounds: from_bits([
         0xbf591cd9, 0xbf1c5270, 0xbeeb8480, 0xbeadea76, 0xbe703cec, 0xbe0d38bc, 0xbd3a7871, 0x3d22faff,
         0x3df64863, 0x3e5067e0, 0x3e9582d4, 0x3ec753f9, 0x3f006d03, 0x3f248daf, 0x3f5c89d9,
     ]),
@@ -106,7 +97,7 @@ static NF4_CUDA: Decision = Decision {
 /// Midpoints of the sorted codes. Sorting puts +0 (nibble 0) before "-0" (nibble 8), so small
 /// positive values take nibble 8.
 static FP4_CPU: Decision = Decision {
-    bounds: bounds([
+    bounds: from_bits([
         0xbf555556, 0xbf155556, 0xbed55556, 0xbe955556, 0xbe555556, 0xbdb00000, 0xbb2aaaab, 0x00000000,
         0x3b2aaaab, 0x3db00000, 0x3e555556, 0x3e955556, 0x3ed55556, 0x3f155556, 0x3f555556,
     ]),
@@ -116,7 +107,7 @@ static FP4_CPU: Decision = Decision {
 
 /// The CUDA source's literals on |s|, mirrored; the middle bound separates s < 0 from zero.
 static FP4_CUDA: Decision = Decision {
-    bounds: bounds([
+    bounds: from_bits([
         0xbf555556, 0xbf155551, 0xbed55557, 0xbe955556, 0xbe555556, 0xbdb00001, 0xbb2aaaba, 0x80000001,
         0x3b2aaab9, 0x3db00000, 0x3e555555, 0x3e955555, 0x3ed55556, 0x3f155550, 0x3f555555,
     ]),

@@ -5,6 +5,8 @@
 //! comments are its documentation. Conventions: docs/c-api.md.
 
 #![allow(non_camel_case_types)]
+// The doc comments are written for the header, where brackets are shapes and indices.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod checkpoint;
 mod compute;

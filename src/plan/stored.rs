@@ -19,6 +19,8 @@ use crate::error::{Result, err};
 pub struct Casts<'a> {
     load: FloatType,
     row: Option<&'a Row>,
+    /// Names that are held in float32: words, and what is more than a word.
+    words: Vec<String>,
     float32: Option<Regex>,
 }
 
@@ -39,36 +41,39 @@ impl<'a> Casts<'a> {
             }
             names.extend(strict.iter().cloned());
         }
-        let alternatives: Vec<String> = names
-            .iter()
-            .map(|n| {
-                if v5 { format!("(?:{})", n.replace('*', ".*")) } else { format!(r"(?:^|\.)(?:{n})(?:$|\.)") }
-            })
-            .collect();
+        // Nearly all names are plain words, which need no regular expression to be searched for.
+        let is_word = |name: &String| v5 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let (words, patterns): (Vec<String>, Vec<String>) = names.into_iter().partition(is_word);
+        let expression = |name: &String| match v5 {
+            true => format!("(?:{})", name.replace('*', ".*")),
+            false => format!(r"(?:^|\.)(?:{name})(?:$|\.)"),
+        };
+        let alternatives: Vec<String> = patterns.iter().map(expression).collect();
         let float32 = (!alternatives.is_empty())
             .then(|| Regex::new(&alternatives.join("|")))
             .transpose()
             .map_err(|_| err!(Format, "the table of architectures is damaged"))?;
-        Ok(Casts { load, row: row.filter(|_| v5), float32 })
+        Ok(Casts { load, row: row.filter(|row| v5 && !row.f32.is_empty()), words, float32 })
     }
 
     /// The type of a float tensor that is quantized next (`quant_state.dtype`) or stored.
     pub fn of(&self, architecture: &Architecture, tensor: &str, quantized: bool) -> FloatType {
-        if self.float32.is_none() && self.row.is_none_or(|row| row.f32.is_empty()) {
+        if self.float32.is_none() && self.row.is_none() && self.words.is_empty() {
             return self.load;
         }
         let paths = architecture.reader_paths(module_of(tensor));
         let suffix = if tensor.ends_with(".weight") { ".weight" } else { "" };
         let is_float32 = |path: &String| {
             let name = format!("{path}{suffix}");
-            self.float32.as_ref().is_some_and(|r| r.is_match(&name))
+            self.words.iter().any(|word| name.contains(word.as_str()))
+                || self.float32.as_ref().is_some_and(|r| r.is_match(&name))
                 || (!quantized && self.created_float32(&name))
         };
         if paths.iter().any(is_float32) { FloatType::F32 } else { self.load }
     }
 
     fn created_float32(&self, name: &str) -> bool {
-        let Some(row) = self.row.filter(|row| !row.f32.is_empty()) else { return false };
+        let Some(row) = self.row else { return false };
         let name = normalize(name);
         row.f32.iter().any(|start| is_under(&name, start))
     }

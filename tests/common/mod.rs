@@ -1,5 +1,9 @@
 //! What several test programs share.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+pub mod values;
+
+pub use values::Random;
 
 use fourbit::backend::cpu::CpuConfig;
 use fourbit::codebook::QuantType;
@@ -65,39 +69,4 @@ pub fn quantize_bytes(
 ) -> Weight {
     let source = TensorRef::from_bytes(bytes, DType::from(dtype), shape).unwrap();
     fourbit::quant::quantize(context, spec, source).unwrap()
-}
-
-/// Values of a small generator, so that a failure can be repeated: uniform bits, then roughly
-/// normal numbers.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        (self.bits() >> 11) % n
-    }
-
-    /// Uniform in [0, 1).
-    pub fn unit(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Roughly normal, standard deviation 1.
-    pub fn normal(&mut self) -> f32 {
-        (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
-    }
-
-    pub fn normals(&mut self, count: usize, scale: f32) -> Vec<f32> {
-        (0..count).map(|_| self.normal() * scale).collect()
-    }
 }

@@ -1,4 +1,5 @@
-//! Elements that are hard to quantize.
+//! Random numbers, and elements that are hard to quantize.
+#![allow(dead_code)]
 
 use fourbit::codebook::{Decision, QuantType, Rule};
 use fourbit::dtype::FloatType;
@@ -29,6 +30,11 @@ impl Random {
     /// In [-1, 1).
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Roughly normal numbers of standard deviation `scale`.
+    pub fn normals(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        (0..count).map(|_| (0..12).map(|_| self.unit()).sum::<f32>() / 2.0 * scale).collect()
     }
 }
 

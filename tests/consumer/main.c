@@ -33,11 +33,15 @@ int main(void) {
     fourbit_weight* weight = NULL;
     int wrong = 0;
 
-    for (int i = 0; i < ROWS * COLUMNS; i++) { weights[i] = sinf((float)i); }
-    for (int i = 0; i < COLUMNS; i++) { input[i] = cosf((float)i); }
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        weights[i] = sinf((float)i);
+    }
+    for (int i = 0; i < COLUMNS; i++) {
+        input[i] = cosf((float)i);
+    }
     if (fourbit_abi_version() != FOURBIT_ABI_VERSION ||
-        fourbit_version() != FOURBIT_VERSION_MAJOR * 10000 + FOURBIT_VERSION_MINOR * 100 +
-                                 FOURBIT_VERSION_PATCH) {
+        fourbit_version() !=
+            FOURBIT_VERSION_MAJOR * 10000 + FOURBIT_VERSION_MINOR * 100 + FOURBIT_VERSION_PATCH) {
         fprintf(stderr, "header and library are of different versions\n");
         return 1;
     }

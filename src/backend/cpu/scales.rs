@@ -1,5 +1,6 @@
 //! Reading the scale of a block, plain or double-quantized.
 
+use super::stream::prefetch;
 use crate::backend::Scales;
 
 impl Scales {
@@ -28,15 +29,34 @@ impl Scales {
     /// fits in the buffer.
     #[inline]
     pub(crate) unsafe fn run<'a>(&self, first: usize, count: usize, buffer: &'a mut [f32]) -> &'a [f32] {
-        if let Scales::Plain { absmax } = *self {
-            // SAFETY: the caller's contract.
-            return unsafe { std::slice::from_raw_parts(absmax.add(first), count) };
-        }
         let buffer = &mut buffer[..count];
-        for (i, scale) in buffer.iter_mut().enumerate() {
+        match *self {
             // SAFETY: the caller's contract.
-            *scale = unsafe { self.get(first + i) };
+            Scales::Plain { absmax } => unsafe { std::slice::from_raw_parts(absmax.add(first), count) },
+            Scales::Double { codes, map, nested_absmax, nested_shift, offset } => {
+                let mut block = first;
+                while block < first + count {
+                    let end = ((block >> nested_shift) + 1) << nested_shift;
+                    let end = end.min(first + count);
+                    // SAFETY: the caller's contract.
+                    let nested = unsafe { *nested_absmax.add(block >> nested_shift) };
+                    for (i, scale) in buffer[block - first..end - first].iter_mut().enumerate() {
+                        // SAFETY: the caller's contract.
+                        *scale = unsafe { *map.add(usize::from(*codes.add(block + i))) * nested + offset };
+                    }
+                    block = end;
+                }
+                buffer
+            }
         }
-        buffer
+    }
+
+    /// Starts to fetch the line that the scale of block `block`, if there is one, lies in.
+    #[inline]
+    pub(crate) fn prefetch(&self, block: usize) {
+        prefetch(match *self {
+            Scales::Plain { absmax } => absmax.wrapping_add(block).cast(),
+            Scales::Double { codes, .. } => codes.wrapping_add(block),
+        });
     }
 }

@@ -32,7 +32,7 @@ static PORTABLE: KernelTable = KernelTable {
 };
 #[cfg(target_arch = "x86_64")]
 static AVX2: KernelTable =
-    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, ..PORTABLE };
+    KernelTable { isa: Isa::Avx2, quantize: avx2::quantize, dequantize: avx2::dequantize, gemm: avx2::gemm };
 #[cfg(target_arch = "x86_64")]
 static AVX512: KernelTable = KernelTable {
     isa: Isa::Avx512,

@@ -2,8 +2,8 @@
 //
 // Every class is one pointer wide, moves and does not copy. `.c()` lends its C handle, `.release()`
 // gives it up, and a constructor from the C pointer takes one over, so C and C++ calls mix freely.
-// Only failures throw: fourbit::error, or what your own callback threw. Classes that are taken as const may be used by any
-// number of threads at once.
+// Only failures throw: fourbit::error, or what your own callback threw. Classes that are taken as
+// const may be used by any number of threads at once.
 //
 //     fourbit::context on;
 //     fourbit::weight w = fourbit::quantize(fourbit::quantizer(on), {weights, {n, k}});

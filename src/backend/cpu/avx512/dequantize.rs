@@ -2,8 +2,10 @@
 //! then one table look-up. `vpermps` and `vpermw` ignore the upper bits of an index, so a nibble
 //! needs a shift but no mask.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::search::opaque_one;
 use crate::backend::DequantizeJob;
 use crate::backend::cpu::dequantize::drive;
 use crate::dtype::FloatType;
@@ -29,6 +31,7 @@ unsafe fn decode(
 ) {
     // SAFETY: sixteen floats.
     let codebook = unsafe { _mm512_loadu_ps(codebook.as_ptr()) };
+    let (one, any_nan) = (opaque_one(), scales.iter().fold(false, |any, s| any | s.is_nan()));
     let block_codes = 1 << (shift - 1);
     let block_bytes = output_type.size() << shift;
     for (block, scale) in scales.iter().enumerate() {
@@ -42,22 +45,34 @@ unsafe fn decode(
                     let table = _mm512_broadcast_i64x4(_mm512_cvtps_ph::<0>(values));
                     decode_16(codes, table, block_codes, output);
                 }
-                FloatType::Bf16 => decode_16(codes, bf16_table(values), block_codes, output),
+                FloatType::Bf16 if any_nan => {
+                    decode_16(codes, bf16_table::<true>(values, one), block_codes, output);
+                }
+                FloatType::Bf16 => {
+                    decode_16(codes, bf16_table::<false>(values, one), block_codes, output);
+                }
             }
         }
     }
 }
 
-/// Sixteen products rounded to nearest even, twice over. (`vcvtneps2bf16` flushes denormals.)
+/// Sixteen products rounded to nearest even, twice over; NaN only if `NAN`. (`vcvtneps2bf16`
+/// flushes denormals.)
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn bf16_table(products: __m512) -> __m512i {
+fn bf16_table<const NAN: bool>(products: __m512, one: __m512i) -> __m512i {
     let bits = _mm512_castps_si512(products);
-    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let carry = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    // A product that is NaN is quiet, so cutting it off leaves a NaN, while a carry might not.
-    let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(products, products);
-    let rounded = _mm512_mask_add_epi32(bits, ordered, bits, carry);
+    let carry = _mm512_set1_epi32(0x7fff);
+    let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x1_0000));
+    let rounded = if NAN {
+        // A product that is NaN is quiet, so cutting it off leaves a NaN, while a carry might not.
+        let ordered = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(products, products);
+        let rounded = _mm512_mask_add_epi32(bits, ordered, bits, carry);
+        _mm512_mask_add_epi32(rounded, odd & ordered, rounded, one)
+    } else {
+        let rounded = _mm512_add_epi32(bits, carry);
+        _mm512_mask_add_epi32(rounded, odd, rounded, one)
+    };
     let upper_words = _mm512_set_epi64(
         0x001f_001d_001b_0019,
         0x0017_0015_0013_0011,
@@ -93,12 +108,31 @@ unsafe fn decode_16(codes: *const u8, table: __m512i, bytes: usize, output: *mut
     for at in (0..bytes).step_by(16) {
         // SAFETY: the caller's contract.
         unsafe {
-            let sixteen = _mm512_broadcast_i32x4(_mm_loadu_si128(codes.add(at).cast()));
+            let sixteen = broadcast_16(codes.add(at));
             let nibbles = _mm512_srlv_epi16(_mm512_shuffle_epi8(sixteen, spread), shifts);
             let decoded = _mm512_permutexvar_epi16(nibbles, table);
             _mm512_storeu_si512(output.add(at * 4).cast(), decoded);
         }
     }
+}
+
+/// Sixteen bytes, four times. (The intrinsics compile to a load and a shuffle, which takes the port
+/// that the look-ups need.)
+///
+/// # Safety
+/// `source` holds sixteen bytes. AVX-512 F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn broadcast_16(source: *const u8) -> __m512i {
+    let bytes: __m512i;
+    // SAFETY: one load of sixteen bytes.
+    unsafe {
+        asm!(
+            "vbroadcasti32x4 {}, xmmword ptr [{}]",
+            out(zmm_reg) bytes, in(reg) source, options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    bytes
 }
 
 /// Decodes `bytes` bytes, a multiple of 16, through sixteen `f32` values.

@@ -114,6 +114,6 @@ impl Search for Bisection {
 /// two instructions.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn opaque_one() -> __m512i {
+pub(super) fn opaque_one() -> __m512i {
     std::hint::black_box(_mm512_set1_epi32(1))
 }

@@ -35,3 +35,15 @@ pub(super) fn terms<const TERMS: usize>(low: __m512, high: __m512) -> [__m512i; 
     }
     words
 }
+
+/// [`terms`] of the same 16 values twice.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+pub(super) fn terms_twice<const TERMS: usize>(values: __m512) -> [__m512i; TERMS] {
+    let mut words = [round(values, values); TERMS];
+    if TERMS == 2 {
+        let rest = rest(values, _mm512_castsi512_si256(words[0]));
+        words[1] = round(rest, rest);
+    }
+    words
+}

@@ -84,7 +84,7 @@ pub(crate) struct PanelKernels {
     pub(crate) lanes: usize,
     /// `panel[k][n] = W[n, k]` for [`lanes`](Self::lanes) weight rows.
     pub(crate) decode_columns: unsafe fn(&ColumnRun),
-    /// `out[i]` = element `first + i` of the flat stream.
+    /// `out[row][i]` = element `first + row * row_length + i` of the flat stream.
     pub(crate) decode_rows: unsafe fn(run: &RowRun),
     /// `c[r][v] (+)= sum over t of a[r][t] * b[t][v]`.
     pub(crate) tile: unsafe fn(&Tile),
@@ -110,16 +110,22 @@ pub(crate) struct ColumnRun<'a> {
     pub(crate) stride: usize,
 }
 
-/// A run of the flat stream to decode.
+/// Runs of the flat stream to decode, one of each of several weight rows.
 pub(crate) struct RowRun<'a> {
     /// The weight.
     pub(crate) weight: &'a crate::backend::WeightRef,
-    /// The first element.
+    /// The first element of the first row's run.
     pub(crate) first: usize,
-    /// How many.
+    /// How many elements of each row.
     pub(crate) count: usize,
-    /// Where to.
+    /// How many rows.
+    pub(crate) rows: usize,
+    /// Elements from one row to the next.
+    pub(crate) row_length: usize,
+    /// `out[row * stride + i]`.
     pub(crate) out: *mut f32,
+    /// Elements from one row of `out` to the next.
+    pub(crate) stride: usize,
 }
 
 /// A small product: `rows` by `vectors * lanes` sums over `depth` terms.
@@ -220,6 +226,8 @@ pub(crate) struct PanelDecode<'a> {
     pub(crate) terms: usize,
     /// The first tile of the first strip.
     pub(crate) out: *mut u8,
+    /// How many elements further on codes and scales should be fetched for later.
+    pub(crate) ahead: usize,
 }
 
 /// Where the sums of a product are.

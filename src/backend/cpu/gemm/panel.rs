@@ -13,7 +13,7 @@ use crate::dtype::FloatType;
 use crate::error::Result;
 
 /// Terms per panel: what is summed in registers. A multiple of 128.
-const DEPTH: usize = 256;
+const DEPTH: usize = 128;
 /// Largest number of panels that share the input rows in the cache.
 const PANELS: usize = 4;
 /// Largest number of input rows at a time: bounds the sums in the cache.
@@ -62,7 +62,7 @@ pub(super) unsafe fn columns(
 ) -> Result<()> {
     let width = kernels.panel.columns;
     let (depth, m) = (depth_and_width(job).0, job.m as usize);
-    let sums_of = |panel: usize| (DEPTH + LOOSE_ROWS) * width + panel * m * width;
+    let sums_of = |panel: usize| DEPTH * (width + LOOSE_ROWS) + panel * m * width;
     let lease = workspace.take(sums_of(count.div_ceil(width)) * size_of::<f32>())?;
     let scratch = lease.pointer().cast::<f32>();
     let input = Input::of(job, widened);
@@ -151,7 +151,7 @@ const LOOSE_ROWS: usize = 16;
 /// Decodes `terms` by `columns` weights from column `first` of the product to the panel.
 ///
 /// # Safety
-/// Terms and columns exist; `panel` has [`DEPTH`]` + `[`LOOSE_ROWS`] rows.
+/// Terms and columns exist; behind the panel there is room for [`LOOSE_ROWS`] rows of [`DEPTH`].
 unsafe fn decode(
     job: &GemmJob,
     kernels: &Kernels,
@@ -161,18 +161,12 @@ unsafe fn decode(
     panel: *mut f32,
 ) {
     let (stride, lanes, k) = (kernels.panel.columns, kernels.panel.lanes, job.k as usize);
-    let weight = &job.weight;
+    let (weight, count) = (&job.weight, terms.len());
     if job.transpose {
-        for (i, row) in terms.enumerate() {
-            let run = RowRun {
-                weight,
-                first: row * k + first,
-                count: columns,
-                out: panel.wrapping_add(i * stride),
-            };
-            // SAFETY: the elements exist.
-            unsafe { (kernels.panel.decode_rows)(&run) };
-        }
+        let first = terms.start * k + first;
+        let run = RowRun { weight, first, count: columns, rows: count, row_length: k, out: panel, stride };
+        // SAFETY: the elements exist.
+        unsafe { (kernels.panel.decode_rows)(&run) };
     } else if k.is_multiple_of(32) {
         for column in (0..columns).step_by(lanes) {
             let run = ColumnRun {
@@ -181,7 +175,7 @@ unsafe fn decode(
                 rows: lanes.min(columns - column),
                 row_length: k,
                 start: terms.start,
-                count: terms.len(),
+                count,
                 panel: panel.wrapping_add(column),
                 stride,
             };
@@ -190,14 +184,17 @@ unsafe fn decode(
         }
     } else {
         let loose = panel.wrapping_add(DEPTH * stride);
-        for column in 0..columns {
-            let run =
-                RowRun { weight, first: (first + column) * k + terms.start, count: terms.len(), out: loose };
-            // SAFETY: the elements exist; the loose rows have room for `DEPTH` of them.
+        for column in (0..columns).step_by(LOOSE_ROWS) {
+            let rows = LOOSE_ROWS.min(columns - column);
+            let first = (first + column) * k + terms.start;
+            let run = RowRun { weight, first, count, rows, row_length: k, out: loose, stride: DEPTH };
+            // SAFETY: the elements exist; the loose rows have room for `DEPTH` of them each.
             unsafe {
                 (kernels.panel.decode_rows)(&run);
-                for i in 0..terms.len() {
-                    *panel.add(i * stride + column) = *loose.add(i);
+                for i in 0..count {
+                    for row in 0..rows {
+                        *panel.add(i * stride + column + row) = *loose.add(row * DEPTH + i);
+                    }
                 }
             }
         }

@@ -24,8 +24,7 @@ impl Path {
     fn of(job: &GemmJob, rows: usize, kernels: &'static Kernels) -> Self {
         match &kernels.tiles {
             _ if depth_and_width(job).0 == 0 => Path::Panel,
-            // A single row is multiplied exactly.
-            Some(tiles) if rows > 1 && tiles::takes(job) => Path::Tiles(tiles),
+            Some(tiles) if tiles::takes(job, rows) => Path::Tiles(tiles),
             _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
             _ => Path::Panel,
         }

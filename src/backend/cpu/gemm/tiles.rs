@@ -22,9 +22,15 @@ const PANELS: usize = 8;
 /// Largest number of input rows at a time: bounds the sums in the cache.
 pub(super) const MAX_INPUTS: usize = 512;
 
-/// Whether products with that input may be computed by tiles.
-pub(super) fn takes(job: &GemmJob) -> bool {
-    !job.exact && job.input_type != FloatType::F32
+/// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly;
+/// so are few rows of `f16`, whose two terms would take longer.
+pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
+    let least = match job.input_type {
+        FloatType::F32 => return false,
+        FloatType::F16 => 12,
+        _ => 2,
+    };
+    rows >= least && !job.exact
 }
 
 fn terms(job: &GemmJob) -> usize {
@@ -89,7 +95,9 @@ fn resident_tiles(job: &GemmJob) -> usize {
 
 /// Terms decoded at a time if the sums stay in registers: so few that decoding the next ones
 /// overlaps multiplying these.
-const RESIDENT_DEPTH: usize = 64;
+const RESIDENT_DEPTH: usize = 128;
+/// How many elements ahead of its use a weight row is fetched.
+const AHEAD: usize = 1024;
 
 /// Computes output columns `first..first + count`.
 ///
@@ -182,7 +190,9 @@ impl Task<'_> {
             let decode = |start: usize| {
                 let (start, count, half) = step(start);
                 // SAFETY: the terms exist.
-                unsafe { (self.tiles.decode)(&self.decode(&part, start, count, half * 2)) };
+                unsafe {
+                    (self.tiles.decode)(&self.decode(&part, start, count, half * RESIDENT_DEPTH / TILE_DEPTH))
+                };
             };
             decode(0);
             for start in (0..depth).step_by(RESIDENT_DEPTH) {
@@ -195,7 +205,7 @@ impl Task<'_> {
                     weight_tiles: tiles,
                     before: if start == 0 { Sums::Zero } else { Sums::Registers },
                     after: if next < depth { Sums::Registers } else { Sums::Memory },
-                    ..self.product(&part, start, count, half * 2)
+                    ..self.product(&part, start, count, half * RESIDENT_DEPTH / TILE_DEPTH)
                 };
                 // SAFETY: the terms exist and were decoded; the sums are in registers.
                 unsafe { (self.tiles.multiply)(&product) };
@@ -214,6 +224,17 @@ impl Task<'_> {
             order: order(self.job),
             terms: terms(self.job),
             out: self.weights.wrapping_add(step * TILE_BYTES),
+            ahead: self.ahead(panel, start),
+        }
+    }
+
+    /// How far ahead to fetch: in the same rows, or from the start of those of the next panel.
+    fn ahead(&self, panel: &Panel, start: usize) -> usize {
+        let k = self.job.k as usize;
+        match (self.job.transpose, start + AHEAD < k) {
+            (true, _) => AHEAD / PANEL_COLUMNS * k,
+            (false, true) => AHEAD,
+            (false, false) => AHEAD.min(k) + (panel.columns - 1) * k,
         }
     }
 

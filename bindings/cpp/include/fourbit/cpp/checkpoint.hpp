@@ -42,16 +42,15 @@ class checkpoint : public detail::handle<fourbit_checkpoint, fourbit_checkpoint_
     checkpoint_entry entry(std::size_t index) const {
         auto out = sized<fourbit_checkpoint_entry>();
         check(fourbit_checkpoint_get(c(), index, &out));
-        return checkpoint_entry{out.name, out.kind == FOURBIT_CHECKPOINT_ENTRY_KIND_WEIGHT,
-                                out.dtype,
-                                fourbit::shape(out.shape, static_cast<std::size_t>(out.ndim)),
-                                out.byte_size};
+        return checkpoint_entry{
+            out.name, out.kind == FOURBIT_CHECKPOINT_ENTRY_KIND_WEIGHT, out.dtype,
+            fourbit::shape(out.shape, static_cast<std::size_t>(out.ndim)), out.byte_size};
     }
 
     /// The index of the entry of that name, if there is one.
     std::optional<std::size_t> find(const std::string& name) const {
-        std::size_t index = 0;
-        return detail::found(fourbit_checkpoint_find(c(), name.c_str(), &index), index);
+        return detail::found(
+            [&](std::size_t* index) { return fourbit_checkpoint_find(c(), name.c_str(), index); });
     }
 
     /// A plain tensor's mapped bytes, read-only; valid as long as the checkpoint.

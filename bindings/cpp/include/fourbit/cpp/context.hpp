@@ -93,7 +93,8 @@ class context : public detail::handle<fourbit_context, fourbit_context_destroy> 
 class memory {
   public:
     /// `size` bytes, contents undefined.
-    memory(const context& owner, std::size_t size) : owned_(allocate(owner, size), free{owner.c()}) {}
+    memory(const context& owner, std::size_t size)
+        : owned_(allocate(owner, size), free{owner.c()}) {}
 
     void* data() noexcept { return owned_.get(); }
     const void* data() const noexcept { return owned_.get(); }

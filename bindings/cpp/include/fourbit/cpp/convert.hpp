@@ -52,7 +52,9 @@ class progress_bridge {
 
     /// After the operation: throws what the function threw, or what the operation says.
     void finish(fourbit_status status) const {
-        if (thrown_) { std::rethrow_exception(thrown_); }
+        if (thrown_) {
+            std::rethrow_exception(thrown_);
+        }
         check(status);
     }
 

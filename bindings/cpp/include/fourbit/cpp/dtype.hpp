@@ -49,11 +49,10 @@ template <> struct dtype_of<decltype(0.0bf16)> { static constexpr dtype value = 
 #endif
 
 template <class T>
-struct dtype_of<T, std::enable_if_t<std::is_integral_v<T> && !std::is_const_v<T> &&
-                                    !std::is_same_v<T, bool>>> {
-    static constexpr dtype value{std::is_signed_v<T> ? FOURBIT_DTYPE_CODE_INT
-                                                     : FOURBIT_DTYPE_CODE_UINT,
-                                 8 * sizeof(T)};
+struct dtype_of<
+    T, std::enable_if_t<std::is_integral_v<T> && !std::is_const_v<T> && !std::is_same_v<T, bool>>> {
+    static constexpr dtype value{
+        std::is_signed_v<T> ? FOURBIT_DTYPE_CODE_INT : FOURBIT_DTYPE_CODE_UINT, 8 * sizeof(T)};
 };
 
 } // namespace fourbit

@@ -31,7 +31,9 @@ class error : public std::runtime_error {
 /// Throws fourbit::error if a C call failed. To be called on the thread that made the call, before
 /// it makes another.
 inline void check(fourbit_status status) {
-    if (status != FOURBIT_STATUS_OK) { throw error(status, fourbit_last_error()); }
+    if (status != FOURBIT_STATUS_OK) {
+        throw error(status, fourbit_last_error());
+    }
 }
 
 /// A C struct that starts with `struct_size`, with that field set and all others zero.
@@ -87,9 +89,13 @@ template <class Write> std::string text(Write&& write) {
     return out;
 }
 
-/// What a search found, if it did; throws if it failed otherwise.
-inline std::optional<std::size_t> found(fourbit_status status, std::size_t index) {
-    if (status == FOURBIT_STATUS_NOT_FOUND) { return std::nullopt; }
+/// What a search found, if it did: `find(&index)`. Throws if it failed otherwise.
+template <class Find> std::optional<std::size_t> found(Find&& find) {
+    std::size_t index = 0;
+    const fourbit_status status = find(&index);
+    if (status == FOURBIT_STATUS_NOT_FOUND) {
+        return std::nullopt;
+    }
     check(status);
     return index;
 }
@@ -100,8 +106,12 @@ class c_strings {
   public:
     explicit c_strings(const std::optional<std::vector<std::string>>& strings)
         : size_(strings ? strings->size() : 0) {
-        if (!strings) { return; }
-        for (const std::string& string : *strings) { pointers_.push_back(string.c_str()); }
+        if (!strings) {
+            return;
+        }
+        for (const std::string& string : *strings) {
+            pointers_.push_back(string.c_str());
+        }
         pointers_.push_back(nullptr);
     }
 

@@ -82,8 +82,8 @@ class plan : public detail::handle<fourbit_plan, fourbit_plan_destroy> {
 
     /// The index of the tensor of that name, if there is one.
     std::optional<std::size_t> find(const std::string& name) const {
-        std::size_t index = 0;
-        return detail::found(fourbit_plan_find(c(), name.c_str(), &index), index);
+        return detail::found(
+            [&](std::size_t* index) { return fourbit_plan_find(c(), name.c_str(), index); });
     }
 
     /// The sums over all tensors.

@@ -31,7 +31,9 @@ class shape {
             throw error(FOURBIT_STATUS_INVALID_ARGUMENT,
                         "shape: " + std::to_string(rank) + " dimensions, at most 8 are taken");
         }
-        for (std::size_t i = 0; i < rank; ++i) { sizes_[i] = sizes[i]; }
+        for (std::size_t i = 0; i < rank; ++i) {
+            sizes_[i] = sizes[i];
+        }
     }
 
     std::size_t rank() const noexcept { return rank_; }
@@ -43,7 +45,9 @@ class shape {
     /// The number of elements; 1 for rank 0.
     std::int64_t numel() const noexcept {
         std::int64_t product = 1;
-        for (std::int64_t size : *this) { product *= size; }
+        for (std::int64_t size : *this) {
+            product *= size;
+        }
         return product;
     }
 
@@ -61,17 +65,16 @@ namespace detail {
 
 /// Something with data() and size(), like std::vector, std::array and std::span.
 template <class C>
-using element_of = std::remove_pointer_t<decltype(std::declval<C&>().data() +
-                                                  std::declval<C&>().size())>;
+using element_of =
+    std::remove_pointer_t<decltype(std::declval<C&>().data() + std::declval<C&>().size())>;
 
 /// Something with DLPack's DLTensor layout; no dlpack.h is needed to say so.
 template <class T>
-using if_dl_tensor =
-    std::void_t<decltype(std::declval<const T&>().device.device_type),
-                decltype(std::declval<const T&>().device.device_id),
-                decltype(std::declval<const T&>().dtype.code),
-                decltype(std::declval<const T&>().shape), decltype(std::declval<const T&>().strides),
-                decltype(std::declval<const T&>().byte_offset)>;
+using if_dl_tensor = std::void_t<
+    decltype(std::declval<const T&>().device.device_type),
+    decltype(std::declval<const T&>().device.device_id),
+    decltype(std::declval<const T&>().dtype.code), decltype(std::declval<const T&>().shape),
+    decltype(std::declval<const T&>().strides), decltype(std::declval<const T&>().byte_offset)>;
 
 } // namespace detail
 
@@ -106,7 +109,9 @@ class const_view {
     explicit const_view(const fourbit_tensor& tensor)
         : data_(tensor.data), device_(tensor.device), dtype_(tensor.dtype),
           shape_(tensor.shape, checked_rank(tensor.ndim)), byte_offset_(tensor.byte_offset) {
-        if (tensor.strides != nullptr) { set_strides({tensor.strides, shape_.rank()}); }
+        if (tensor.strides != nullptr) {
+            set_strides({tensor.strides, shape_.rank()});
+        }
     }
 
     /// What a DLTensor of dlpack.h views.
@@ -116,7 +121,9 @@ class const_view {
                                       static_cast<std::int32_t>(tensor.device.device_id)},
           dtype_(fourbit_dtype{tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes}),
           shape_(tensor.shape, checked_rank(tensor.ndim)), byte_offset_(tensor.byte_offset) {
-        if (tensor.strides != nullptr) { set_strides({tensor.strides, shape_.rank()}); }
+        if (tensor.strides != nullptr) {
+            set_strides({tensor.strides, shape_.rank()});
+        }
     }
 
     /// The same with distances between elements, counted in elements. Throws unless there is one
@@ -188,9 +195,9 @@ class const_view {
 
     void require_count(std::size_t count) const {
         if (static_cast<std::int64_t>(count) != numel()) {
-            throw error(FOURBIT_STATUS_SHAPE_MISMATCH,
-                        std::to_string(count) + " elements for a shape of " +
-                            std::to_string(numel()));
+            throw error(FOURBIT_STATUS_SHAPE_MISMATCH, std::to_string(count) +
+                                                           " elements for a shape of " +
+                                                           std::to_string(numel()));
         }
     }
 

@@ -26,7 +26,9 @@ namespace detail {
 /// Gives a DLManagedTensorVersioned up.
 struct dlpack_deleter {
     template <class Managed> void operator()(Managed* managed) const noexcept {
-        if (managed->deleter != nullptr) { managed->deleter(managed); }
+        if (managed->deleter != nullptr) {
+            managed->deleter(managed);
+        }
     }
 };
 
@@ -187,7 +189,9 @@ inline void grouped_gemm(const context& on, const const_view& input,
                         std::to_string(experts.size()) + " experts, expected one more");
     }
     std::vector<const fourbit_weight*> handles;
-    for (const weight* expert : experts) { handles.push_back(expert ? expert->c() : nullptr); }
+    for (const weight* expert : experts) {
+        handles.push_back(expert ? expert->c() : nullptr);
+    }
     const fourbit_tensor from = input.c();
     const fourbit_tensor to = output.c();
     const fourbit_gemm_config config = options.c();

@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use crate::backend::Scales;
 use crate::backend::cpu::gemm::kernels::{ColumnRun, PanelKernels, RowRun, Tile};
-use crate::backend::{Scales, WeightRef};
 
 const LANES: usize = 16;
 /// 6 rows of 4 vectors are 24 accumulators, which leaves 4 registers for `b` and one for `a`.
@@ -11,6 +11,8 @@ const ROWS: usize = 6;
 const VECTORS: usize = 4;
 /// Elements per 64 bytes of codes.
 const CHUNK: usize = 128;
+/// How far ahead in a weight row codes are fetched, in bytes.
+const AHEAD: usize = 256;
 
 pub(super) const KERNELS: PanelKernels =
     PanelKernels { rows: ROWS, columns: VECTORS * LANES, lanes: LANES, decode_columns, decode_rows, tile };
@@ -83,34 +85,51 @@ unsafe fn tile_of<const R: usize, const V: usize>(tile: &Tile) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn decode_columns(run: &ColumnRun<'_>) {
     let weight = run.weight;
-    let first: [usize; LANES] =
-        std::array::from_fn(|lane| (run.row + lane.min(run.rows - 1)) * run.row_length + run.start);
     let codebook = array(&weight.codebook);
-    let block_size = weight.block_size.get();
+    let whole_blocks = run.row_length.is_multiple_of(weight.block_size.get());
     // Elements for which the lanes keep their scales.
-    let step = if run.row_length.is_multiple_of(block_size) { block_size.min(CHUNK) } else { 32 };
+    let step = if whole_blocks { weight.block_size.get().min(CHUNK) } else { 32 };
     for chunk in (0..run.count).step_by(CHUNK) {
         let count = CHUNK.min(run.count - chunk);
-        let bytes = !0u64 >> (64 - count / 2);
-        // SAFETY: the elements belong to the rows; masked-off bytes are not read.
+        // SAFETY: the elements belong to the rows.
         unsafe {
-            let mut rows = [_mm512_setzero_si512(); LANES];
-            for (row, first) in rows.iter_mut().zip(&first) {
-                let source = weight.codes.add((first + chunk) / 2);
-                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(128).cast());
-                *row = _mm512_maskz_loadu_epi8(bytes, source.cast());
-            }
-            let codes = transpose(rows);
-            let mut scales = _mm512_setzero_ps();
-            for (i, codes) in codes.iter().take(count / 8).enumerate() {
-                if (i * 8).is_multiple_of(step) {
-                    scales = column_scales(weight, &first, chunk + i * 8);
+            let codes = transpose(load_rows(run, chunk, count));
+            for start in (0..count).step_by(step) {
+                let scales = column_scales(run, whole_blocks, chunk + start);
+                let codes = &codes[start / 8..count.min(start + step) / 8];
+                let mut out = run.panel.add((chunk + start) * run.stride);
+                for codes in codes {
+                    decode_eight(*codes, codebook, scales, out, run.stride);
+                    out = out.wrapping_add(8 * run.stride);
                 }
-                let out = run.panel.add((chunk + i * 8) * run.stride);
-                decode_eight(*codes, codebook, scales, out, run.stride);
             }
         }
     }
+}
+
+/// The codes of `count` elements, a multiple of 32, of each row.
+///
+/// # Safety
+/// The elements exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn load_rows(run: &ColumnRun<'_>, chunk: usize, count: usize) -> [__m512i; LANES] {
+    let bytes = !0u64 >> (64 - count / 2);
+    let mut rows = [_mm512_setzero_si512(); LANES];
+    for (lane, row) in rows.iter_mut().enumerate() {
+        let element = first_of(run, lane) + chunk;
+        let source = run.weight.codes.wrapping_add(element / 2);
+        _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(AHEAD).cast());
+        // SAFETY: masked-off bytes are not read.
+        *row = unsafe { _mm512_maskz_loadu_epi8(bytes, source.cast()) };
+    }
+    rows
+}
+
+/// The first element of a lane's row; lanes without a row repeat the last.
+#[inline]
+fn first_of(run: &ColumnRun<'_>, lane: usize) -> usize {
+    (run.row + lane.min(run.rows - 1)) * run.row_length + run.start
 }
 
 /// Decodes the eight nibbles of each lane to eight panel rows.
@@ -139,25 +158,30 @@ unsafe fn decode_eight(codes: __m512i, codebook: __m512, scales: __m512, out: *m
     nibble!(7);
 }
 
-/// The scale of element `first[lane] + offset` for each lane.
+/// The scale of element `offset` of each lane's row.
 ///
 /// # Safety
 /// The elements exist.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn column_scales(weight: &WeightRef, first: &[usize; LANES], offset: usize) -> __m512 {
-    let shift = weight.block_size.shift();
-    let block = |lane: usize| (first[lane] + offset) >> shift;
+unsafe fn column_scales(run: &ColumnRun<'_>, whole_blocks: bool, offset: usize) -> __m512 {
+    let shift = run.weight.block_size.shift();
+    let block = |lane: usize| (first_of(run, lane) + offset) >> shift;
     // SAFETY: the blocks hold elements that exist.
     unsafe {
-        match weight.scales {
-            Scales::Plain { absmax } => array(&std::array::from_fn(|lane| *absmax.add(block(lane)))),
-            Scales::Double { codes, map, nested_absmax, nested_shift, offset } => {
-                let mapped =
-                    array(&std::array::from_fn(|lane| *map.add(usize::from(*codes.add(block(lane))))));
-                let nested =
-                    array(&std::array::from_fn(|lane| *nested_absmax.add(block(lane) >> nested_shift)));
-                _mm512_add_ps(_mm512_mul_ps(mapped, nested), _mm512_set1_ps(offset))
+        match run.weight.scales {
+            Scales::Plain { absmax } if whole_blocks && run.rows == LANES => {
+                let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                let blocks_per_row = _mm512_set1_epi32((run.row_length >> shift) as i32);
+                let index = _mm512_mullo_epi32(lanes, blocks_per_row);
+                _mm512_i32gather_ps::<4>(index, absmax.add(block(0)).cast())
+            }
+            scales => {
+                let mut values = [0f32; LANES];
+                for (lane, value) in values.iter_mut().enumerate() {
+                    *value = scales.get(block(lane));
+                }
+                array(&values)
             }
         }
     }
@@ -172,20 +196,24 @@ pub(crate) unsafe fn decode_rows(run: &RowRun<'_>) {
     let weight = run.weight;
     let shift = weight.block_size.shift();
     let codebook = array(&weight.codebook);
-    let (mut element, end) = (run.first, run.first + run.count);
-    let mut out = run.out;
-    // SAFETY: the elements exist, and `out` has room for them.
-    unsafe {
-        if element < end && element % 2 == 1 {
-            let nibble = *weight.codes.add(element / 2) & 15;
-            *out = weight.codebook[usize::from(nibble)] * weight.scales.get(element >> shift);
-            (element, out) = (element + 1, out.add(1));
-        }
-        while element < end {
-            let count = end.min(((element >> shift) + 1) << shift) - element;
-            let scale = _mm512_set1_ps(weight.scales.get(element >> shift));
-            decode_block(weight.codes.add(element / 2), count, codebook, scale, out);
-            (element, out) = (element + count, out.add(count));
+    for row in 0..run.rows {
+        let mut element = run.first + row * run.row_length;
+        let end = element + run.count;
+        let mut out = run.out.wrapping_add(row * run.stride);
+        _mm_prefetch::<_MM_HINT_T0>(weight.codes.wrapping_add((element + 8 * run.row_length) / 2).cast());
+        // SAFETY: the elements exist, and `out` has room for them.
+        unsafe {
+            if element < end && element % 2 == 1 {
+                let nibble = *weight.codes.add(element / 2) & 15;
+                *out = weight.codebook[usize::from(nibble)] * weight.scales.get(element >> shift);
+                (element, out) = (element + 1, out.add(1));
+            }
+            while element < end {
+                let count = end.min(((element >> shift) + 1) << shift) - element;
+                let scale = _mm512_set1_ps(weight.scales.get(element >> shift));
+                decode_block(weight.codes.add(element / 2), count, codebook, scale, out);
+                (element, out) = (element + count, out.add(count));
+            }
         }
     }
 }

@@ -1,0 +1,5 @@
+//go:build !fourbit_collect
+
+package fourbit
+
+func collectIfDebugging() {}

@@ -1,0 +1,3 @@
+module github.com/fourbit/fourbit/bindings/go
+
+go 1.24

@@ -1,0 +1,7 @@
+//go:build fourbit_static
+
+package fourbit
+
+// #cgo CFLAGS: -DFOURBIT_STATIC
+// #cgo pkg-config: fourbit-static
+import "C"
