@@ -75,6 +75,7 @@ void errors() {
         CHECK(before == e.what());
     }
     CHECK(noexcept(fourbit::version()) && fourbit::version() == fourbit_version());
+    CHECK(fourbit::abi_version() == FOURBIT_ABI_VERSION);
     CHECK(!fourbit::build_info().empty());
     CHECK((fourbit::cpu_features() & 1U << FOURBIT_CPU_ISA_PORTABLE) != 0);
     CHECK(fourbit::device_count(FOURBIT_DEVICE_KIND_CPU) == 1);

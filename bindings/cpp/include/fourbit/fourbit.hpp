@@ -25,6 +25,9 @@ namespace fourbit {
 /// Library version as major * 10000 + minor * 100 + patch.
 inline std::uint32_t version() noexcept { return fourbit_version(); }
 
+/// FOURBIT_ABI_VERSION of the library that is running.
+inline std::uint32_t abi_version() noexcept { return fourbit_abi_version(); }
+
 /// One line: version, backends built in, best instruction set of this machine.
 inline std::string_view build_info() noexcept { return fourbit_build_info(); }
 
