@@ -45,14 +45,17 @@ Generation Session::run(const std::vector<int>& prompt, const Limits& limits,
     if (prompt.empty()) {
         throw std::runtime_error("the prompt has no tokens");
     }
-    if (cache_.length() + prompt.size() >= cache_.capacity()) {
-        throw std::runtime_error("the text has " + std::to_string(cache_.length() + prompt.size()) +
+    const std::size_t length = cache_.length() + pending_.size() + prompt.size();
+    if (length >= cache_.capacity()) {
+        throw std::runtime_error("the text has " + std::to_string(length) +
                                  " tokens, the context " + std::to_string(cache_.capacity()));
     }
     Generation done;
     done.prompt_tokens = prompt.size();
     Clock::time_point start = Clock::now();
-    evaluate_prompt(prompt);
+    pending_.insert(pending_.end(), prompt.begin(), prompt.end());
+    evaluate_prompt(pending_);
+    pending_.clear();
     done.prompt_seconds = seconds_since(start);
     start = Clock::now();
     std::vector<int> next(1);
@@ -68,6 +71,7 @@ Generation Session::run(const std::vector<int>& prompt, const Limits& limits,
         on_text(bytes);
         const bool full = cache_.length() == cache_.capacity();
         if (done.tokens.size() == limits.tokens || full) {
+            pending_ = next;
             break;
         }
         model_.logits(model_.forward(next, cache_), 1, logits_.data());

@@ -30,7 +30,7 @@ struct Limits {
     std::vector<int> stop;
 };
 
-/// A text that grows: prompts are appended, continuations generated.
+/// A text that grows: prompts are appended to what there is, continuations generated.
 class Session {
   public:
     Session(Model& model, const Tokenizer& tokenizer, Sampler& sampler, std::size_t context);
@@ -48,6 +48,7 @@ class Session {
     Sampler& sampler_;
     KvCache cache_;
     std::vector<float> logits_;
+    std::vector<int> pending_; // chosen last, not evaluated yet
 };
 
 } // namespace llama
