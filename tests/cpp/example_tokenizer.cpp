@@ -17,7 +17,10 @@ std::string joined(const std::string& text, bool split_digits) {
     std::string out;
     std::size_t begin = 0;
     for (const std::size_t end : llama::split_pieces(text, split_digits)) {
-        out += (out.empty() ? "" : "|") + text.substr(begin, end - begin);
+        if (!out.empty()) {
+            out += '|';
+        }
+        out += text.substr(begin, end - begin);
         begin = end;
     }
     return out;

@@ -16,8 +16,8 @@ struct plan_options {
     fourbit_plan_experts experts = FOURBIT_PLAN_EXPERTS_AUTO;
     /// Modules to keep; without a value, the quantizer's skip_modules.
     std::optional<std::vector<std::string>> skip_modules{};
-    /// Where everything goes, if it is to be decided: "auto", "balanced_low_0", "sequential", "fit", a
-    /// device ("0", "cpu"), or a map as JSON.
+    /// Where everything goes, if it is to be decided: "auto", "balanced_low_0", "sequential",
+    /// "fit", a device ("0", "cpu"), or a map as JSON.
     std::optional<std::string> device_map{};
     /// Memory of each device, such as "0=20GiB,cpu=64GiB"; without a value, what is free here.
     std::optional<std::string> max_memory{};
