@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 export BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-smollm2 build test check bench header lint install clean
+.PHONY: help demo demo-smollm2 build test check bench bench-peers header lint install clean
 .DEFAULT_GOAL := help
 
 help:           ## Show this.
@@ -24,8 +24,11 @@ test:           ## Everything: what continuous integration runs.
 check:          ## The everyday loop: lint, Rust tests, header. Under two minutes.
 	@tools/test.sh lint rust header
 
-bench:          ## Measure the kernels.
+bench:          ## Measure every operation against what the machine allows (benches/results).
 	@tools/bench.sh
+
+bench-peers:    ## Time other libraries on the same weights (benches/results; downloads some GB).
+	@tools/bench_peers.sh
 
 header:         ## Write include/fourbit/fourbit.h from src/ffi.
 	@tools/header.sh

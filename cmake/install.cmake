@@ -30,7 +30,8 @@ install(DIRECTORY include/fourbit bindings/cpp/include/fourbit DESTINATION "${CM
 
 set(generated "${PROJECT_BINARY_DIR}/package")
 configure_package_config_file(cmake/fourbitConfig.cmake.in "${generated}/fourbitConfig.cmake"
-    INSTALL_DESTINATION "${package_dir}" NO_SET_AND_CHECK_MACRO)
+    INSTALL_DESTINATION "${package_dir}"
+    NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 configure_file(cmake/fourbitTargets.cmake.in "${generated}/fourbitTargets.cmake" @ONLY)
 configure_file(cmake/fourbit.pc.in "${generated}/fourbit.pc" @ONLY)
 # Before 1.0 a minor version may change the ABI.

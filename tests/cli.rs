@@ -46,12 +46,14 @@ fn quantized(options: &[&str]) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn plan_shares_modules_out() {
-    let limits = ["--max-memory", "0=200KiB,1=300KiB,cpu=1GB"];
+    let limits = ["--max-memory", "0=400KiB,1=450KiB,cpu=1GB"];
     let args = |how: &'static str| [vec!["plan", FIXTURE, "--device-map", how], limits.to_vec()].concat();
-    let shown = ok(&args("auto"));
+    let Run { code, out: shown, err } = fourbit(&args("auto"));
+    assert!(code == 2 && err.contains("Some modules are dispatched on the CPU"), "{code} {err}");
     for words in ["device map: auto", "by the sizes that transformers 5.23 reckons with", "comparison: fit"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
+    ok(&[args("auto"), vec!["--offload"]].concat());
     let plan = json(&[args("fit"), vec!["--json"]].concat());
     let devices = plan["device_map"]["devices"].as_array().unwrap();
     let bytes = |device: Value| {

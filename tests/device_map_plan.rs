@@ -156,6 +156,22 @@ fn a_tied_head_goes_with_its_embedding() {
     }
 }
 
+/// Many modules, each of another size, are the most work there is: it must not grow with their square.
+#[test]
+fn a_hundred_thousand_modules_take_moments() {
+    let tensors: Vec<_> = (0..100_000).map(|i| source(&format!("m{i}.weight"), &[200_000 - i])).collect();
+    let config = json!({"model_type": "a type that nobody knows", "torch_dtype": "bfloat16"});
+    let started = std::time::Instant::now();
+    for strategy in [Strategy::Fit, Strategy::Balanced, Strategy::Sequential] {
+        let limits = "0=9GB,1=9GB,2=9GB,3=1GB,cpu=1GB";
+        let device_map = options(strategy, Some(limits), true);
+        let plan =
+            Plan::new(&config, &tensors, &PlanOptions { device_map, ..PlanOptions::default() }).unwrap();
+        assert!(plan.entries.iter().all(|entry| entry.device.is_some()));
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
 /// From names and element counts alone, in the order of a file, comes nearly every map that transformers
 /// makes of the model itself. (4.41's Mixtral has rotary caches of 33 MB per layer, which no file has.)
 #[test]

@@ -124,6 +124,7 @@ fn a_limited_run_gives_the_same_bytes() {
 
 /// Runs a command to its good end; the largest resident size it had, in bytes.
 #[cfg(target_os = "linux")]
+#[allow(clippy::zombie_processes)] // wait4 waits
 fn peak(mut command: Command) -> u64 {
     let child = command.spawn().unwrap();
     let mut status = 0;
@@ -234,7 +235,7 @@ fn decode_row(parts: &BTreeMap<String, Vec<u8>>, row: u64, columns: u64) -> Vec<
         .map(|column| {
             let element = row * columns + column;
             let byte = codes[(element / 2) as usize];
-            let code = if element % 2 == 0 { byte >> 4 } else { byte & 15 };
+            let code = if element.is_multiple_of(2) { byte >> 4 } else { byte & 15 };
             let block = (element / 64) as usize;
             let scale = f64::from(dynamic[absmax[block] as usize]) * f64::from(nested[block / 256]) + offset;
             f64::from(map[code as usize]) * scale

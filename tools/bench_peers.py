@@ -42,9 +42,12 @@ class Worker:
         )
         self.about = self.answer()["about"]
 
-    def ask(self, **request) -> dict:
+    def send(self, **request) -> None:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
+
+    def ask(self, **request) -> dict:
+        self.send(**request)
         return self.answer()
 
     def answer(self) -> dict:
@@ -131,7 +134,11 @@ def check_probes(case: Case, probes: dict[str, list[float]]) -> None:
     ours = probes.get("fourbit") or []
     size = max((abs(v) for v in ours), default=0.0)
     for name, theirs in probes.items():
-        if theirs and any(abs(a - b) > 0.05 * size for a, b in zip(ours, theirs, strict=True)):
+        if (
+            ours
+            and theirs
+            and any(abs(a - b) > 0.05 * size for a, b in zip(ours, theirs, strict=True))
+        ):
             raise SystemExit(f"{case.title()}: {name} computes {theirs}, fourbit {ours}")
 
 
@@ -205,7 +212,9 @@ def main() -> None:
         print(text, flush=True)
         results = []
         for case in cases(options):
-            answers = {w.name: w.ask(prepare=dataclasses.asdict(case)) for w in workers}
+            for worker in workers:
+                worker.send(prepare=dataclasses.asdict(case))
+            answers = {worker.name: worker.answer() for worker in workers}
             check_probes(case, {n: a["probe"] for n, a in answers.items() if a["ready"]})
             ready = [worker for worker in workers if answers[worker.name]["ready"]]
             figures = time_in_turns(ready, options)

@@ -14,7 +14,7 @@ done
 export PATH
 
 # The CMake build tree, and where cargo builds for it and for the tests.
-BUILD=${BUILD:-$ROOT/build}
+BUILD=$(realpath -m "${BUILD:-build}")
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -44,7 +44,7 @@ with shellcheck "shellcheck" shell_scripts
 
 if [ "${1:-}" != format ]; then
     if cargo clippy --version >/dev/null 2>&1; then
-        check "clippy" cargo clippy --locked --all-targets --features cli -- -D warnings
+        check "clippy" cargo clippy --quiet --locked --all-targets --features cli -- -D warnings
     else
         skip "clippy" "not installed (rustup component add clippy)"
     fi

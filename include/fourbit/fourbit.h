@@ -952,6 +952,23 @@ typedef struct fourbit_plan_config {
      * The number of names.
      */
     size_t skip_module_count;
+    /**
+     * Where everything goes, or NULL: not decided. "auto", "balanced_low_0", "sequential", "fit", a
+     * device ("0", "cpu"), or a map as JSON, such as {"model": 0, "lm_head": "cpu"}.
+     */
+    const char *device_map;
+    /**
+     * Memory of each device, such as "0=20GiB,cpu=64GiB", or NULL: what is free on this machine.
+     */
+    const char *max_memory;
+    /**
+     * 1: modules may go to the CPU or the disk (llm_int8_enable_fp32_cpu_offload).
+     */
+    uint32_t offload;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } fourbit_plan_config;
 
 /**
@@ -1002,6 +1019,11 @@ typedef struct fourbit_plan_entry {
      * Bytes in the output, statistics included.
      */
     uint64_t bytes_after;
+    /**
+     * Where it goes: the number of a GPU, "mps", "cpu" or "disk"; NULL without a device map. Borrowed
+     * from the plan.
+     */
+    const char *device;
 } fourbit_plan_entry;
 
 /**
@@ -1582,7 +1604,7 @@ FOURBIT_API void fourbit_checkpoint_destroy(struct fourbit_checkpoint *checkpoin
  * `config` may be NULL.
  *
  * @pre
- * Handles are live; `config` is NULL or readable for the bytes it states, its names are valid;
+ * Handles are live; `config` is NULL or readable for the bytes it states, its names and texts are valid;
  * `out` is NULL or writable.
  */
 FOURBIT_API

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Roofline, Timing};
-use crate::backend::cpu::Isa;
+use crate::context::Context;
 use crate::dtype::FloatType;
 use crate::error::{Error, Result, err};
 
@@ -65,37 +65,48 @@ impl std::str::FromStr for Operation {
     }
 }
 
-/// The shortest time that the roofline allows.
+/// What limits an operation at best.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
-    pub(super) seconds: f64,
-    /// Which roof it is.
-    pub(super) name: &'static str,
+pub(super) enum Bound {
+    /// Bytes that must be read and written; `copied` counts both.
+    Memory { read: usize, written: usize, copied: usize },
+    /// Seconds of arithmetic, and of what kind.
+    Arithmetic { seconds: f64, name: &'static str },
 }
 
 impl Bound {
-    /// Bytes in and out at the bandwidth of a copy.
-    pub(super) fn copy(roofline: &Roofline, bytes: usize) -> Self {
-        Bound { seconds: bytes as f64 / roofline.best_copy(), name: "copy" }
-    }
-
-    /// Bytes in at the bandwidth of reading, bytes out at that of writing.
-    pub(super) fn decode(roofline: &Roofline, read: usize, written: usize) -> Self {
-        let seconds = read as f64 / roofline.read + written as f64 / roofline.best_write();
-        Bound { seconds, name: "read+write" }
-    }
-
     /// The longer of reading the weight and multiplying.
     pub(super) fn product(roofline: &Roofline, dtype: FloatType, bytes: usize, flops: f64) -> Self {
-        let memory = Bound { seconds: bytes as f64 / roofline.read, name: "read" };
         let (rate, name) = match (dtype, roofline.bf16_flops) {
             (FloatType::Bf16, Some(rate)) => (rate, "bf16"),
             // 11 bits are two terms of 8: three products of terms.
             (FloatType::F16, Some(rate)) if rate / 3.0 > roofline.f32_flops => (rate / 3.0, "bf16/3"),
             _ => (roofline.f32_flops, "f32"),
         };
-        let arithmetic = Bound { seconds: flops / rate, name };
-        if arithmetic.seconds > memory.seconds { arithmetic } else { memory }
+        let memory = Bound::Memory { read: bytes, written: 0, copied: 0 };
+        let arithmetic = Bound::Arithmetic { seconds: flops / rate, name };
+        if arithmetic.seconds(roofline) > memory.seconds(roofline) { arithmetic } else { memory }
+    }
+
+    /// The shortest time that the roofline allows.
+    pub(super) fn seconds(&self, roofline: &Roofline) -> f64 {
+        match *self {
+            Bound::Memory { read, written, copied } => {
+                read as f64 / roofline.read
+                    + written as f64 / roofline.best_write()
+                    + copied as f64 / roofline.best_copy()
+            }
+            Bound::Arithmetic { seconds, .. } => seconds,
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Bound::Memory { copied: 1.., .. } => "copy",
+            Bound::Memory { written: 1.., .. } => "read+write",
+            Bound::Memory { .. } => "read",
+            Bound::Arithmetic { name, .. } => name,
+        }
     }
 }
 
@@ -128,7 +139,8 @@ pub struct Figure {
     pub gb_per_s: Option<f64>,
     /// 10⁹ operations per second, for products.
     pub gflop_per_s: Option<f64>,
-    /// Milliseconds that the roofline allows.
+    /// Milliseconds at the bound: of memory, moving as many bytes, timed in turn with the operation;
+    /// of arithmetic, at the roofline's rate.
     pub bound_ms: Option<f64>,
     /// Which roof: read, copy, read+write, f32, bf16.
     pub bound: Option<&'static str>,
@@ -156,7 +168,14 @@ pub(super) struct Work {
 }
 
 impl Figure {
-    pub(super) fn new(label: Label, isa: Isa, threads: usize, timing: Timing, work: Work) -> Self {
+    pub(super) fn new(
+        label: Label,
+        context: &Context,
+        roofline: &Roofline,
+        timing: Timing,
+        work: Work,
+    ) -> Self {
+        let bound = timing.reference.or(work.bound.map(|b| b.seconds(roofline)));
         let per_second = |amount: f64| (amount > 0.0).then(|| amount / timing.median / 1e9);
         Figure {
             operation: label.operation,
@@ -165,16 +184,16 @@ impl Figure {
             k: label.shape.1,
             m: label.m,
             dtype: label.dtype.torch_name(),
-            isa: isa.name(),
-            threads,
+            isa: context.host().isa().name(),
+            threads: context.threads(),
             ms: timing.median * 1e3,
             fastest_ms: timing.fastest * 1e3,
             count: timing.count,
             gb_per_s: per_second(work.bytes as f64),
             gflop_per_s: per_second(work.flops),
-            bound_ms: work.bound.map(|b| b.seconds * 1e3),
-            bound: work.bound.map(|b| b.name),
-            fraction: work.bound.map(|b| b.seconds / timing.median),
+            bound_ms: bound.map(|seconds| seconds * 1e3),
+            bound: work.bound.map(|b| b.name()),
+            fraction: bound.map(|seconds| seconds / timing.median),
             busy: timing.busy,
         }
     }

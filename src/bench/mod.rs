@@ -1,6 +1,7 @@
 //! Measuring: what the machine allows, and how near to it each operation comes.
 
 mod arena;
+mod bandwidth;
 mod cases;
 mod figure;
 pub mod machine;

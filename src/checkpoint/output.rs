@@ -64,7 +64,7 @@ impl OutputDirectory {
             None => Ok(()),
             Some(name) => Err(err!(
                 InvalidArgument,
-                "{}: holds {name} already: choose an empty directory, or ask to overwrite (--force)",
+                "{}: holds {name} already: choose an empty directory, or ask to overwrite (force)",
                 self.path.display()
             )),
         }

@@ -59,7 +59,7 @@ impl BenchArgs {
             (_, true) => {
                 (Scope::Full, Effort { budget: ms(300), attempts: 3, patience: ms(5000), longest: ms(2000) })
             }
-            _ => (Scope::Standard, Effort { budget: ms(80), attempts: 1, patience: ms(0), longest: ms(500) }),
+            _ => (Scope::Standard, Effort { budget: ms(50), attempts: 1, patience: ms(0), longest: ms(500) }),
         };
         if let Some(seconds) = self.patience {
             effort.patience = Duration::from_secs(seconds);

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use fourbit::checkpoint::Checkpoint;
 use fourbit::device_map::{
-    DeviceMap, DeviceMapOptions, Flavour, Model, Placement, Sizing, Strategy, model_of_plan, place,
+    DeviceMap, DeviceMapOptions, Flavour, Model, Placement, Sizing, Strategy, check_dispatch, model_of_plan,
+    place,
 };
 use fourbit::plan::Plan;
 use fourbit::quant::QuantSpec;
@@ -44,6 +45,8 @@ struct Variant {
 pub(crate) struct Maps {
     strategy: &'static str,
     variants: Vec<Variant>,
+    /// Whether the asked-for map may be loaded.
+    pub verdict: Result<()>,
 }
 
 impl Maps {
@@ -59,6 +62,12 @@ impl Maps {
         let flavour = Flavour::from(plan.profile);
         let name = options.strategy.name();
         let asked = variant(format!("device map: {name}"), &model, flavour, options)?;
+        let map = &asked.placement.map;
+        let verdict = match options.strategy {
+            // Planning has checked it.
+            Strategy::Explicit(_) => Ok(()),
+            _ => check_dispatch(map, flavour, options.offload, &model.not_converted),
+        };
         let mut variants = vec![asked];
         if !matches!(options.strategy, Strategy::Explicit(_)) {
             let mut other = DeviceMapOptions { sizing: Sizing::Transformers, ..options.clone() };
@@ -73,7 +82,7 @@ impl Maps {
             let fit = DeviceMapOptions { strategy: Strategy::Fit, ..options.clone() };
             variants.push(variant("for comparison: fit".to_owned(), &model, flavour, &fit)?);
         }
-        Ok(Maps { strategy: name, variants })
+        Ok(Maps { strategy: name, variants, verdict })
     }
 
     /// One table per map.

@@ -2,6 +2,7 @@
 
 use fourbit::Result;
 use fourbit::checkpoint::Checkpoint;
+use fourbit::device_map::{DeviceMapOptions, Strategy};
 use fourbit::plan::{Action, Plan, PlanOptions};
 
 use super::args::{PlanArgs, RecipeArgs};
@@ -11,10 +12,16 @@ use super::{Answer, print, table};
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let checkpoint = Checkpoint::open(&args.model_dir)?;
     let device_map = device_map::options(&args.devices)?;
-    let options = PlanOptions { device_map, ..options(&args.recipe) };
+    // A computed map that offloads is shown before it is refused.
+    let shown = device_map.clone().map(|asked| DeviceMapOptions {
+        offload: asked.offload || !matches!(asked.strategy, Strategy::Explicit(_)),
+        ..asked
+    });
+    let options = PlanOptions { device_map: shown, ..options(&args.recipe) };
     let plan = checkpoint.plan(&options)?;
-    let maps = options.device_map.as_ref().map(|asked| Maps::new(&checkpoint, &plan, &options.spec, asked));
-    match (args.run.json, maps.transpose()?) {
+    let maps = device_map.as_ref().map(|asked| Maps::new(&checkpoint, &plan, &options.spec, asked));
+    let maps = maps.transpose()?;
+    match (args.run.json, &maps) {
         _ if args.run.quiet => {}
         (true, None) => print(&plan.to_json()),
         (true, Some(maps)) => {
@@ -25,7 +32,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
         (false, None) => print(&text(&plan)),
         (false, Some(maps)) => print(&format!("{}\n\n{}", text(&plan), maps.text())),
     }
-    Ok(Answer::Yes)
+    maps.map_or(Ok(()), |maps| maps.verdict).map(|()| Answer::Yes)
 }
 
 /// The plan that a recipe asks for.

@@ -22,10 +22,11 @@ pub(super) fn fit(model: &Model, sizes: &Sizes, limits: &MaxMemory) -> DeviceMap
     let unit_sizes: Vec<f64> = units.iter().map(|unit| unit.size).collect();
     let gpus: Vec<(MapDevice, f64)> = limits.iter().filter(|(device, _)| !device.is_offload()).collect();
     let room: Vec<f64> = gpus.iter().map(|(_, limit)| *limit).collect();
+    let main = gpus.iter().position(|(device, _)| *device == MapDevice::Mps).unwrap_or(0);
     let packing = even_runs(&unit_sizes, &room)
         .or_else(|| Some(look_back(&unit_sizes, &room)).filter(|packing| !spills(packing, &room)))
         .or_else(|| tight(&unit_sizes, &room))
-        .unwrap_or_else(|| spill(&unit_sizes, &room));
+        .unwrap_or_else(|| spill(&unit_sizes, &room, main));
     let mut cpu_left = limits.get(MapDevice::Cpu).unwrap_or_default();
     let mut elsewhere = |size: f64| {
         if size <= cpu_left {
@@ -46,8 +47,8 @@ fn spills(packing: &Packing, room: &[f64]) -> bool {
     packing.contains(&room.len())
 }
 
-/// Offloaded modules are brought to the first GPU to be computed: room for the largest is kept there.
-fn spill(sizes: &[f64], room: &[f64]) -> Packing {
+/// Offloaded modules are brought to the `main` GPU to be computed: room for the largest is kept there.
+fn spill(sizes: &[f64], room: &[f64], main: usize) -> Packing {
     let mut kept: f64 = 0.0;
     let mut packing = look_back(sizes, room);
     for _ in 0..ROUNDS {
@@ -58,8 +59,8 @@ fn spill(sizes: &[f64], room: &[f64]) -> Packing {
         }
         kept = largest;
         let mut room = room.to_vec();
-        if let Some(first) = room.first_mut() {
-            *first = (*first - kept).max(0.0);
+        if let Some(main) = room.get_mut(main) {
+            *main = (*main - kept).max(0.0);
         }
         packing = look_back(sizes, &room);
     }

@@ -9,6 +9,7 @@ use super::map::DeviceMap;
 use super::memory::MaxMemory;
 use super::sizes::{Sizes, Sizing};
 use super::tree::Model;
+use crate::config::parse_json;
 use crate::error::{Result, err};
 
 /// How a model is shared out.
@@ -27,10 +28,14 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// Reads `auto`, `balanced`, `balanced_low_0`, `sequential`, `fit`, or the name of a device, which then
-    /// takes everything.
+    /// Reads `auto`, `balanced`, `balanced_low_0`, `sequential`, `fit`, the name of a device, which then
+    /// takes everything, or an explicit map as JSON.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
+            json if json.trim_start().starts_with('{') => {
+                let value = parse_json(json.as_bytes(), "device map")?;
+                DeviceMap::from_value(&value).map(Strategy::Explicit)
+            }
             "auto" | "balanced" => Ok(Strategy::Balanced),
             "balanced_low_0" => Ok(Strategy::BalancedLow0),
             "sequential" => Ok(Strategy::Sequential),
@@ -168,6 +173,8 @@ mod tests {
             Strategy::parse("cuda:1").unwrap(),
             Strategy::Explicit(DeviceMap::single(MapDevice::Gpu(1)))
         );
+        let map = Strategy::parse(r#" {"a": 1}"#).unwrap();
+        assert_eq!(map, Strategy::Explicit(DeviceMap::new([("a".to_owned(), MapDevice::Gpu(1))])));
         let words = |name| Strategy::parse(name).unwrap_err().to_string();
         assert!(words("-1").starts_with("You can't pass device_map as a negative int."));
         assert!(words("best").ends_with("'sequential', 'fit' but found best."));

@@ -1,14 +1,16 @@
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
 
 use super::checkpoint::fourbit_checkpoint;
 use super::guard::{byte_slice, c_str, guard, not_null, write_out};
 use super::handle::{self, Handle, get};
 use super::quantizer::{fourbit_quantizer, read_names};
-use super::sized::{Growing, read, write};
+use super::sized::{Growing, flag, read, write};
 use super::status::fourbit_status;
 use super::tensor::{FOURBIT_MAX_RANK, fourbit_dtype};
 use super::text::put_text;
 use super::weight::dims_of;
+use crate::device_map::{DeviceMapOptions, MapDevice, MaxMemory, Sizing, Strategy};
 use crate::dtype::DType;
 use crate::error::{Result, err};
 use crate::plan::{Action, Experts, Plan, PlanOptions, Profile};
@@ -18,6 +20,8 @@ pub struct fourbit_plan {
     pub(super) plan: Plan,
     /// Names and reasons in C's form: borrowed text points here.
     text: Vec<(CString, CString)>,
+    /// Names of the devices.
+    devices: BTreeMap<MapDevice, CString>,
 }
 
 impl Handle for fourbit_plan {
@@ -29,7 +33,9 @@ impl fourbit_plan {
         let c = |s: &str| CString::new(s).map_err(|_| err!(Format, "{s:?} has a NUL"));
         let text =
             plan.entries.iter().map(|e| Ok((c(&e.source.name)?, c(&e.reason)?))).collect::<Result<_>>()?;
-        Ok(fourbit_plan { plan, text })
+        let devices = plan.entries.iter().filter_map(|e| e.device);
+        let devices = devices.map(|d| Ok((d, c(&d.to_string())?))).collect::<Result<_>>()?;
+        Ok(fourbit_plan { plan, text, devices })
     }
 }
 
@@ -85,6 +91,15 @@ pub struct fourbit_plan_config {
     pub skip_modules: *const *const c_char,
     /// The number of names.
     pub skip_module_count: usize,
+    /// Where everything goes, or NULL: not decided. "auto", "balanced_low_0", "sequential", "fit", a
+    /// device ("0", "cpu"), or a map as JSON, such as {"model": 0, "lm_head": "cpu"}.
+    pub device_map: *const c_char,
+    /// Memory of each device, such as "0=20GiB,cpu=64GiB", or NULL: what is free on this machine.
+    pub max_memory: *const c_char,
+    /// 1: modules may go to the CPU or the disk (llm_int8_enable_fp32_cpu_offload).
+    pub offload: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 // SAFETY: plain data without padding, valid when zero, `struct_size` first.
@@ -118,6 +133,9 @@ pub struct fourbit_plan_entry {
     pub bytes_before: u64,
     /// Bytes in the output, statistics included.
     pub bytes_after: u64,
+    /// Where it goes: the number of a GPU, "mps", "cpu" or "disk"; NULL without a device map. Borrowed
+    /// from the plan.
+    pub device: *const c_char,
 }
 
 // SAFETY: plain data without padding, `struct_size` first.
@@ -168,15 +186,34 @@ fn options_of(config: &fourbit_plan_config, quantizer: &fourbit_quantizer) -> Re
         dtype: config.dtype.float_or(None, "dtype")?,
         experts,
         spec: quantizer.spec,
+        device_map: device_map_of(config)?,
         ..PlanOptions::default()
     })
+}
+
+fn device_map_of(config: &fourbit_plan_config) -> Result<Option<DeviceMapOptions>> {
+    let offload = flag(config.offload, "offload")?;
+    if config.device_map.is_null() {
+        return match config.max_memory.is_null() && !offload {
+            true => Ok(None),
+            false => Err(err!(InvalidArgument, "max_memory and offload are of no use without a device_map")),
+        };
+    }
+    // SAFETY: the caller of fourbit_plan_create vouches for the text.
+    let strategy = Strategy::parse(unsafe { c_str(config.device_map, "device_map")? })?;
+    let max_memory = match config.max_memory.is_null() {
+        true => None,
+        // SAFETY: likewise.
+        false => Some(MaxMemory::parse(unsafe { c_str(config.max_memory, "max_memory")? })?),
+    };
+    Ok(Some(DeviceMapOptions { strategy, max_memory, sizing: Sizing::Honest, offload }))
 }
 
 /// Decides what happens to every tensor of a checkpoint. It needs a config.json beside the files.
 /// `config` may be NULL.
 ///
 /// # Safety
-/// Handles are live; `config` is NULL or readable for the bytes it states, its names are valid;
+/// Handles are live; `config` is NULL or readable for the bytes it states, its names and texts are valid;
 /// `out` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fourbit_plan_create(
@@ -232,6 +269,7 @@ pub unsafe extern "C" fn fourbit_plan_get(
             Action::Quantize { dtype, transpose: false } => (fourbit_plan_action::Quantize, dtype.into()),
             Action::Quantize { dtype, .. } => (fourbit_plan_action::QuantizeTransposed, DType::from(dtype)),
         };
+        let device = entry.device.and_then(|device| handle.devices.get(&device));
         let description = fourbit_plan_entry {
             struct_size: 0,
             action: action as u32,
@@ -244,6 +282,7 @@ pub unsafe extern "C" fn fourbit_plan_get(
             shape: dims_of(&entry.source.shape),
             bytes_before: entry.bytes_before,
             bytes_after: entry.bytes_after,
+            device: device.map_or(std::ptr::null(), |device| device.as_ptr()),
         };
         // SAFETY: this function's contract.
         unsafe { write(out_entry, description) }

@@ -30,6 +30,20 @@ void planning(const fourbit::quantizer& quantizer, const fourbit::checkpoint& mo
     fourbit::plan_options options;
     options.skip_modules = {"lm_head", "k_proj"};
     CHECK(!fourbit::plan(quantizer, model, options).entry(*index).is_converted());
+    CHECK(!plan.entry(*index).device);
+    options = {};
+    options.device_map = R"({"model": 1, "lm_head": "cpu"})";
+    THROWS(INVALID_ARGUMENT, "dispatched on the CPU", fourbit::plan(quantizer, model, options));
+    options.offload = true;
+    const fourbit::plan placed(quantizer, model, options);
+    CHECK(placed.entry(*index).device == "1");
+    CHECK(placed.entry(*plan.find("lm_head.weight")).device == "cpu");
+    options.device_map = "fit";
+    options.max_memory = "0=400KiB,1=450KiB";
+    options.offload = false;
+    const fourbit::plan fitted(quantizer, model, options);
+    CHECK(fitted.entry(*plan.find("model.embed_tokens.weight")).device == "0");
+    CHECK(fitted.entry(*plan.find("lm_head.weight")).device == "1");
     THROWS(FORMAT, "", fourbit::plan::from_json("{}"));
 }
 

@@ -13,7 +13,7 @@ fi
 [ -d "$INSTALLED" ] || fail "no installed tree: run tests/consumer/run.sh first"
 export PKG_CONFIG_PATH=$INSTALLED/lib/pkgconfig
 export LD_LIBRARY_PATH=$INSTALLED/lib
-cd bindings/go
+cd bindings/go || exit 1
 
 # Each line of the verbose output that names a test is counted by tools/test.sh.
 check "go vet" go vet ./...

@@ -23,6 +23,7 @@ class Peer:
         torch.set_grad_enabled(False)
         self.bnb, self.torch, self.rotation = bitsandbytes, torch, rotation
         self.functional = bitsandbytes.functional
+        self.weights, self.key = [], None
 
     def about(self) -> str:
         return f"bitsandbytes {self.bnb.__version__}, torch {self.torch.__version__}"
@@ -73,11 +74,14 @@ class Peer:
     def prepare_gemm(self, case: Case):
         """Inference as Linear4bit does it: for bfloat16, where the processor has AVX-512 BF16, with
         weights that were put into the order of that kernel."""
-        codes, state = self.quantized(case)
         x = self.torch.from_numpy(operands.inputs(case)).to(self.dtype(case))
-        if case.dtype == "bfloat16" and not case.double:
-            codes, state = self.packed(codes, state, x[:1])
-        weights = self.rotating(codes, state, case)
+        if case.weights() != self.key:
+            self.weights = []
+            codes, state = self.quantized(case)
+            if case.dtype == "bfloat16" and not case.double:
+                codes, state = self.packed(codes, state, x[:1])
+            self.weights, self.key = self.rotating(codes, state, case), case.weights()
+        weights = self.weights
 
         def operation(i: int):
             codes, state = weights[i % len(weights)]

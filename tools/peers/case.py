@@ -23,6 +23,10 @@ class Case:
         words += ["double"] * self.double + ["new memory"] * self.fresh
         return " ".join(words)
 
+    def weights(self) -> tuple:
+        """Equal for cases that take the same weights: those need not be made again."""
+        return self.operation, self.n, self.k, self.dtype, self.double
+
     def packed_bytes(self) -> int:
         """Bytes of codes and float32 absmax: what a product must read."""
         return self.n * self.k // 2 + self.n * self.k // BLOCK * 4

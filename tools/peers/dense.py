@@ -11,6 +11,7 @@ class Peer:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self.rotation = rotation
+        self.weights, self.key = [], None
 
     def about(self) -> str:
         capability = torch.backends.cpu.get_cpu_capability()
@@ -20,12 +21,16 @@ class Peer:
         if case.operation != "gemm" or case.double:
             return None
         dtype = getattr(torch, case.dtype)
-        weight = torch.from_numpy(operands.weight(case)).to(dtype)
-        count = copies(case.dense_bytes(), self.rotation)
-        weights = [weight.clone() for _ in range(count)]
+        if case.weights() != self.key:
+            self.weights = []
+            weight = torch.from_numpy(operands.weight(case)).to(dtype)
+            count = copies(case.dense_bytes(), self.rotation)
+            self.weights, self.key = [weight.clone() for _ in range(count)], case.weights()
+        weights = self.weights
         x = torch.from_numpy(operands.inputs(case)).to(dtype)
 
         def operation(i: int):
-            return torch.nn.functional.linear(x, weights[i % count])
+            return torch.nn.functional.linear(x, weights[i % len(weights)])
 
-        return operation, operation(0)[0, :4].float().tolist()
+        # Its weights are not rounded to 4 bits: no values to compare.
+        return operation, []

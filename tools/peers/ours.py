@@ -100,6 +100,7 @@ class Peer:
         self.context = c_void_p()
         self.call("context_create", ctypes.byref(config), ctypes.byref(self.context))
         self.weights: list[c_void_p] = []
+        self.key: tuple | None = None
 
     def about(self) -> str:
         return self.library.fourbit_build_info().decode()
@@ -124,8 +125,11 @@ class Peer:
         return out
 
     def prepare(self, case: Case):
-        while self.weights:
-            self.library.fourbit_weight_destroy(self.weights.pop())
+        key = (case.n, case.k, case.double)
+        if key != self.key or case.operation == "quantize":
+            while self.weights:
+                self.library.fourbit_weight_destroy(self.weights.pop())
+            self.key = key
         return getattr(self, f"prepare_{case.operation}")(case)
 
     def prepare_quantize(self, case: Case):
@@ -141,6 +145,8 @@ class Peer:
         return operation, []
 
     def rotating_weights(self, case: Case) -> None:
+        if self.weights:
+            return
         quantizer = self.quantizer(case)
         array = convert(operands.weight(case), "bfloat16")
         source = tensor(array, "bfloat16")

@@ -11,7 +11,7 @@ use crate::quant;
 pub(in crate::bench) fn dequantize(bench: &mut Bench<'_>, form: Form, dtype: FloatType) -> Result<()> {
     let weights = form.weights(&mut bench.source)?;
     let written = form.geometry().numel as usize * dtype.size();
-    let bound = Some(Bound::decode(&bench.roofline, form.bytes(), written));
+    let bound = Some(Bound::Memory { read: form.bytes(), written, copied: 0 });
     let label = Label {
         operation: Operation::Dequantize,
         variant: format!("block {}{}", form.block.get(), if form.double { ", double" } else { "" }),

@@ -10,8 +10,10 @@ pub(super) use dequantize::dequantize;
 pub(super) use grouped::grouped;
 pub(super) use overhead::overhead;
 
-use super::figure::{Figure, Label, Work};
-use super::{Effort, Roofline, Sink, Source, measure};
+use super::bandwidth;
+use super::figure::{Bound, Figure, Label, Work};
+use super::timing::measure_in_turn;
+use super::{Effort, Roofline, Sink, Source};
 use crate::context::Context;
 use crate::error::Result;
 
@@ -45,20 +47,57 @@ impl Bench<'_> {
         work: Work,
         mut operation: impl FnMut(&Context, &mut Sink, usize) -> Result<()>,
     ) -> Result<f64> {
-        let (context, sink) = (&self.context, &mut self.sink);
-        let (mut repetition, mut failure) = (0, None);
-        let timing = measure(self.effort, || {
-            if let Err(error) = operation(context, sink, repetition) {
-                failure.get_or_insert(error);
+        let memory = match work.bound {
+            Some(Bound::Memory { read, written, copied }) => Some((read, written, copied)),
+            _ => None,
+        };
+        self.source.seek_half();
+        let (context, roofline, source) = (&self.context, &self.roofline, &mut self.source);
+        let sink = std::cell::RefCell::new(&mut self.sink);
+        let failure = std::cell::RefCell::new(None);
+        let keep = |outcome: Result<()>| {
+            if let Err(error) = outcome {
+                failure.borrow_mut().get_or_insert(error);
             }
+        };
+        let mut repetition = 0;
+        let run = || {
+            keep(operation(context, &mut sink.borrow_mut(), repetition));
             repetition += 1;
-        })
-        .per_call(calls);
-        if let Some(error) = failure {
+        };
+        let mut move_bytes = || {
+            let (read, written, copied) = memory.unwrap_or_default();
+            keep(reference(context, roofline, source, &mut sink.borrow_mut(), [read, written, copied]));
+        };
+        let reference = memory.is_some().then_some(&mut move_bytes as &mut dyn FnMut());
+        let timing = measure_in_turn(self.effort, run, reference).per_call(calls);
+        if let Some(error) = failure.into_inner() {
             return Err(error);
         }
-        let (isa, threads) = (self.context.host().isa(), self.context.threads());
-        (self.add)(Figure::new(label, isa, threads, timing, work));
+        (self.add)(Figure::new(label, &self.context, &self.roofline, timing, work));
         Ok(timing.median)
     }
+}
+
+/// Moves as many bytes as an operation must, as fast as can be: cold ones are read, written, or
+/// copied.
+fn reference(
+    context: &Context,
+    roofline: &Roofline,
+    source: &mut Source,
+    sink: &mut Sink,
+    [read, written, copied]: [usize; 3],
+) -> Result<()> {
+    let (runner, ways) = (context.host().runner(), &roofline.ways);
+    if read > 0 {
+        bandwidth::read(runner, source.slot(read)?.as_slice(), ways.read);
+    }
+    if written > 0 {
+        bandwidth::write(runner, sink.slot(written)?, ways.write);
+    }
+    if copied > 0 {
+        let from = source.slot(copied / 2)?;
+        bandwidth::copy_all(runner, from.as_slice(), sink.slot(copied / 2)?, ways.copy);
+    }
+    Ok(())
 }

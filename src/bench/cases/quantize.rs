@@ -22,7 +22,7 @@ pub(in crate::bench) fn into_place(
     let bytes = numel * dtype.size() + form.bytes();
     let (packed, scales) = (geometry.packed_bytes() as usize, geometry.blocks() as usize * 4);
     let variant = format!("{} {} block {}", quant_type.name(), rule.name(), form.block.get());
-    bench.time(label(variant, form, dtype), work(bench, bytes), |context, sink, i| {
+    bench.time(label(variant, form, dtype), work(bytes), |context, sink, i| {
         let source = sources[i % sources.len()].view()?;
         let (codes, absmax) =
             sink.slot(packed.next_multiple_of(64) + scales)?.split_at_mut(packed.next_multiple_of(64));
@@ -49,7 +49,7 @@ pub(in crate::bench) fn to_new_weight(bench: &mut Bench<'_>, form: Form, dtype: 
     let spec = QuantSpec { block_size: form.block, double_quant: form.double, ..QuantSpec::default() };
     let bytes = form.geometry().numel as usize * dtype.size() + form.bytes();
     let variant = format!("new weight{}", if form.double { ", double" } else { "" });
-    bench.time(label(variant, form, dtype), work(bench, bytes), |context, _, i| {
+    bench.time(label(variant, form, dtype), work(bytes), |context, _, i| {
         quant::quantize(context, &spec, sources[i % sources.len()].view()?).map(drop)
     })?;
     Ok(())
@@ -59,8 +59,8 @@ fn label(variant: String, form: Form, dtype: FloatType) -> Label {
     Label { operation: Operation::Quantize, variant, shape: form.shape, m: None, dtype }
 }
 
-fn work(bench: &Bench<'_>, bytes: usize) -> Work {
-    Work { bytes, flops: 0.0, bound: Some(Bound::copy(&bench.roofline, bytes)) }
+fn work(bytes: usize) -> Work {
+    Work { bytes, flops: 0.0, bound: Some(Bound::Memory { read: 0, written: 0, copied: bytes }) }
 }
 
 /// Inputs enough to be cold when their turn comes.

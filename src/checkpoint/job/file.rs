@@ -30,6 +30,10 @@ impl JobFile {
     pub fn lock(directory: &Path, sharing: Sharing) -> Result<Option<JobFile>> {
         let path = directory.join(JOB_FILE);
         loop {
+            // Asked before opening: opening a pipe would wait for its writer.
+            if std::fs::metadata(&path).is_ok_and(|kind| !kind.is_file()) {
+                return Err(err!(Format, "{}: not a regular file", path.display()));
+            }
             let file = match File::open(&path) {
                 Ok(file) => file,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

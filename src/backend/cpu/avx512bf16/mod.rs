@@ -2,7 +2,9 @@
 
 mod collect;
 mod decode;
+mod interleaved;
 mod pack;
+mod rows;
 mod split;
 
 pub(crate) use collect::collect;

@@ -16,6 +16,13 @@ struct plan_options {
     fourbit_plan_experts experts = FOURBIT_PLAN_EXPERTS_AUTO;
     /// Modules to keep; without a value, the quantizer's skip_modules.
     std::optional<std::vector<std::string>> skip_modules{};
+    /// Where everything goes, if it is to be decided: "auto", "balanced_low_0", "sequential",
+    /// "fit", a device ("0", "cpu"), or a map as JSON.
+    std::optional<std::string> device_map{};
+    /// Memory of each device, such as "0=20GiB,cpu=64GiB"; without a value, what is free here.
+    std::optional<std::string> max_memory{};
+    /// Whether modules may go to the CPU or the disk.
+    bool offload = false;
 };
 
 /// One tensor's fate.
@@ -34,6 +41,8 @@ struct plan_entry {
     std::uint64_t bytes_before;
     /// Statistics included.
     std::uint64_t bytes_after;
+    /// The number of a GPU, "mps", "cpu" or "disk"; without a value if there is no device map.
+    std::optional<std::string_view> device;
 
     bool is_converted() const noexcept { return action != FOURBIT_PLAN_ACTION_KEEP; }
 };
@@ -77,7 +86,8 @@ class plan : public detail::handle<fourbit_plan, fourbit_plan_destroy> {
                           out.dtype,
                           fourbit::shape(out.shape, static_cast<std::size_t>(out.ndim)),
                           out.bytes_before,
-                          out.bytes_after};
+                          out.bytes_after,
+                          out.device ? std::optional<std::string_view>(out.device) : std::nullopt};
     }
 
     /// The index of the tensor of that name, if there is one.
@@ -103,6 +113,9 @@ class plan : public detail::handle<fourbit_plan, fourbit_plan_destroy> {
         const detail::c_strings names(options.skip_modules);
         config.skip_modules = names.data();
         config.skip_module_count = names.size();
+        config.device_map = options.device_map ? options.device_map->c_str() : nullptr;
+        config.max_memory = options.max_memory ? options.max_memory->c_str() : nullptr;
+        config.offload = options.offload ? 1 : 0;
         return detail::make<fourbit_plan>(fourbit_plan_create, with.c(), source.c(), &config);
     }
 };
