@@ -11,24 +11,17 @@ namespace {
 constexpr std::uint64_t kLeft = 0xffffffff; // the lower half of a ticket
 constexpr auto kSpin = std::chrono::microseconds(100);
 
-void relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
-/// Watches for a while; a thread that sleeps takes tens of microseconds to wake.
+/// Watches for a while: a thread that sleeps takes tens of microseconds to wake. Yields in between,
+/// for where there are fewer processors than threads that want to run.
 template <class Done> bool spin_until(Done done) {
     const auto end = std::chrono::steady_clock::now() + kSpin;
     do {
-        for (int i = 0; i < 64; ++i) {
+        for (int i = 0; i < 256; ++i) {
             if (done()) {
                 return true;
             }
-            relax();
         }
+        std::this_thread::yield();
     } while (std::chrono::steady_clock::now() < end);
     return false;
 }
@@ -77,10 +70,7 @@ void ThreadPool::run(std::size_t count, Call call, const void* data) noexcept {
     while (work_on_one()) {
     }
     // Whoever holds an index is at work on it, so this is short.
-    while (unfinished_.load(std::memory_order_acquire) != 0) {
-        if (!spin_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; })) {
-            std::this_thread::yield();
-        }
+    while (!spin_until([this] { return unfinished_.load(std::memory_order_acquire) == 0; })) {
     }
 }
 
