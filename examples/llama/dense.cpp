@@ -221,6 +221,14 @@ void multiply(ThreadPool& pool, const float* input, std::size_t m, const DenseMa
     });
 }
 
+LLAMA_CLONES void to_bf16(const float* input, std::size_t count, std::uint16_t* output) {
+    for (std::size_t i = 0; i < count; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, input + i, sizeof bits);
+        output[i] = static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    }
+}
+
 void to_float(const DenseMatrix& matrix, std::size_t first, std::size_t count, float* output) {
     if (matrix.element == Element::f32) {
         std::memcpy(output, static_cast<const float*>(matrix.data) + first, count * sizeof(float));

@@ -31,6 +31,9 @@ void multiply(ThreadPool& pool, const float* input, std::size_t m, const DenseMa
 /// Converts `count` elements from `first` on to float32.
 void to_float(const DenseMatrix& matrix, std::size_t first, std::size_t count, float* output);
 
+/// Rounds numbers to bfloat16: to the nearest, ties to the even one.
+void to_bf16(const float* input, std::size_t count, std::uint16_t* output);
+
 } // namespace llama
 
 #endif

@@ -94,7 +94,7 @@ void perplexity(const Options& options, Model& model, const Tokenizer& tokenizer
 }
 
 void run(const Options& options) {
-    Runtime runtime(options.threads);
+    Runtime runtime(options.threads, options.bf16);
     const Weights weights(options.model, runtime);
     const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(options.model, weights.config());
     Model model(weights, runtime);

@@ -16,6 +16,7 @@ DIR is a Hugging Face checkpoint directory of a Llama, 16-bit or 4-bit.
   --top-p P           draw only from the likeliest tokens of this total probability (1)
   --seed N            of the random numbers (0)
   --threads N         0: one per processor (0)
+  --bf16              evaluate prompts with bfloat16 activations (faster with 4-bit weights)
   --chat              use SmolLM2's chat template
   --system TEXT       the system message of a chat
   --ignore-eos        go on after the end of the text
@@ -80,6 +81,7 @@ constexpr double kMany = 1e9;
 bool parse_flag(const std::string& name, Options& options) {
     bool* const flag = name == "--chat"         ? &options.chat
                        : name == "--ignore-eos" ? &options.ignore_eos
+                       : name == "--bf16"       ? &options.bf16
                        : name == "--json"       ? &options.json
                        : name == "--help"       ? &options.help
                                                 : nullptr;

@@ -19,6 +19,7 @@ struct Options {
     bool chat = false;
     std::string system;
     bool ignore_eos = false;
+    bool bf16 = false;
     std::string perplexity_file;
     std::size_t context = 0;
     std::size_t stride = 0;

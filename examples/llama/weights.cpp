@@ -1,5 +1,6 @@
 #include "weights.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace llama {
@@ -80,7 +81,8 @@ std::variant<DenseMatrix, fourbit::weight> load(const fourbit::checkpoint& check
 
 } // namespace
 
-Runtime::Runtime(unsigned threads) : pool(threads), context(on_pool(pool)) {}
+Runtime::Runtime(unsigned threads, bool bf16)
+    : pool(threads), context(on_pool(pool)), bf16_batches(bf16) {}
 
 Linear::Linear(const fourbit::checkpoint& checkpoint, const Runtime& runtime,
                const std::string& name, std::size_t outputs, std::size_t inputs)
@@ -96,18 +98,26 @@ Linear::Linear(const DenseMatrix& matrix)
 
 void Linear::forward(Runtime& runtime, const float* input, std::size_t m, float* output) const {
     if (const auto* weight = std::get_if<fourbit::weight>(&weight_)) {
-        const fourbit::const_view x(input, {m, inputs_});
-        const fourbit::view y(output, {m, outputs_});
-        if (bias_.empty()) {
-            fourbit::gemm(runtime.context, x, *weight, y);
-        } else {
-            fourbit::gemm(runtime.context, x, *weight, bias_, y);
-        }
-        return;
+        return multiply_4bit(runtime, input, m, *weight, {output, {m, outputs_}});
     }
     multiply(runtime.pool, input, m, std::get<DenseMatrix>(weight_), output);
     for (std::size_t i = 0; i < m * bias_.size(); ++i) {
         output[i] += bias_[i % outputs_];
+    }
+}
+
+void Linear::multiply_4bit(Runtime& runtime, const float* input, std::size_t m,
+                           const fourbit::weight& weight, const fourbit::view& output) const {
+    fourbit::const_view x(input, {m, inputs_});
+    if (runtime.bf16_batches && m > 1) {
+        runtime.bf16_input.resize(std::max(runtime.bf16_input.size(), m * inputs_));
+        to_bf16(input, m * inputs_, runtime.bf16_input.data());
+        x = {runtime.bf16_input.data(), fourbit::bfloat16, {m, inputs_}};
+    }
+    if (bias_.empty()) {
+        fourbit::gemm(runtime.context, x, weight, output);
+    } else {
+        fourbit::gemm(runtime.context, x, weight, bias_, output);
     }
 }
 

@@ -31,6 +31,14 @@ void halves() {
         wrong += !same(f16[i], f16_value(all[i])) + !same(bf16[i], bf16_value(all[i]));
     }
     CHECK(wrong == 0);
+
+    const std::vector<float> some = numbers(1000);
+    std::vector<std::uint16_t> rounded(some.size());
+    llama::to_bf16(some.data(), some.size(), rounded.data());
+    for (std::size_t i = 0; i < some.size(); ++i) {
+        wrong += rounded[i] != bf16_of(some[i]);
+    }
+    CHECK(wrong == 0);
 }
 
 /// A matrix of a type, and what it means.

@@ -18,17 +18,17 @@ writes() {
     same "text of $2" "They went $3" "$("$1" --model "$2" --prompt "They went " --tokens 64 --threads 2 2>/dev/null)"
 }
 
-# perplexity CHECKPOINT: on held-out text, windows as in expected.json.
+# perplexity CHECKPOINT [OPTION...]: on held-out text, windows as in expected.json.
 perplexity() {
-    "$LLAMA" --model "$1" --perplexity $MODEL/heldout.txt --context 256 --stride 128 --json |
+    "$LLAMA" --model "$1" --perplexity $MODEL/heldout.txt --context 256 --stride 128 --json "${@:2}" |
         sed -nE 's/.*"perplexity": ([0-9.]+).*/\1/p'
 }
 
-# perplexity_is CHECKPOINT N: within 0.2 % of the Nth perplexity of expected.json.
+# perplexity_is CHECKPOINT N [OPTION...]: within 0.2 % of the Nth perplexity of expected.json.
 perplexity_is() {
     local expected found
     expected=$(sed -nE 's/.*"perplexity": ([0-9.]+).*/\1/p' $MODEL/expected.json | sed -n "${2}p")
-    found=$(perplexity "$1")
+    found=$(perplexity "$1" "${@:3}")
     awk -v e="$expected" -v f="$found" 'BEGIN { d = f / e - 1; exit !(d < 0.002 && d > -0.002) }' && return
     echo "perplexity of $1: expected $expected, found $found"
     return 1
@@ -63,6 +63,7 @@ check "the engine's text from 16-bit weights" writes "$LLAMA" $MODEL "$(expected
 check "the engine's text from 4-bit weights" writes "$LLAMA" $QUANTIZED "$(expected_text 2)"
 check "perplexity of the 16-bit weights" perplexity_is $MODEL 1
 check "perplexity of the 4-bit weights" perplexity_is $QUANTIZED 2
+check "perplexity of the 4-bit weights, bfloat16 activations" perplexity_is $QUANTIZED 2 --bf16
 if [ -d "$INSTALLED" ]; then
     check "the engine builds against the installed tree" engine_from_installed_tree
     check "its text from 4-bit weights" writes "$BUILD/demo/llama" $QUANTIZED "$(expected_text 2)"
