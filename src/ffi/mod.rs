@@ -17,6 +17,8 @@ mod dlpack;
 mod guard;
 mod handle;
 mod log;
+#[cfg(test)]
+mod panics;
 mod plan;
 mod quantizer;
 mod sized;

@@ -25,7 +25,12 @@ pub fn header(data: &[u8]) {
     image.extend_from_slice(json);
     image.resize(image.len() + behind as usize, 0);
     assert_eq!(Header::from_image(&image).unwrap(), ours);
-    let theirs = safetensors::SafeTensors::deserialize(&image).expect("the safetensors library reads it too");
+    let theirs = match safetensors::SafeTensors::deserialize(&image) {
+        Ok(theirs) => theirs,
+        // In a field from the future, which is passed over here without looking at numbers.
+        Err(e) if e.to_string().contains("number out of range") => return,
+        Err(e) => panic!("the safetensors library refuses it: {e}"),
+    };
     assert_eq!(theirs.len(), ours.tensors.len());
     let start = 8 + json.len() as u64;
     for t in &ours.tensors {
