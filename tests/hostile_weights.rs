@@ -154,11 +154,7 @@ fn strange_scales_are_harmless() {
         let weight = build(&parts).unwrap();
         let mut decoded = vec![0f32; 512];
         dequantize(&context, &weight, &mut TensorMut::new(&mut decoded, &[8, 64]).unwrap()).unwrap();
-        assert_eq!(
-            decoded.iter().any(|v| !v.is_finite()),
-            !scale.is_finite() || scale == f32::MAX,
-            "{scale}"
-        );
+        assert_eq!(decoded.iter().any(|v| !v.is_finite()), !scale.is_finite(), "{scale}");
     }
 }
 
