@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Checkpoint, DequantizeTarget, ProgressFn, SaveOptions, SaveReport, dequantize_checkpoint};
+use super::{
+    Checkpoint, DequantizeTarget, ProgressFn, SaveOptions, SaveReport, TensorEntry, dequantize_checkpoint,
+};
 use crate::config::{
     QuantizationConfig, model_type, quantization_config, stated_dtype, write_config_json,
     write_plain_config_json,
@@ -10,7 +12,7 @@ use crate::config::{
 use crate::context::Context;
 use crate::dtype::FloatType;
 use crate::error::{Result, err};
-use crate::plan::{Plan, PlanEntry, PlanOptions, Profile, SourceTensor, conv1d_modules};
+use crate::plan::{Action, Mode, Plan, PlanEntry, PlanOptions, Profile, SourceTensor, conv1d_modules};
 
 impl Checkpoint {
     /// Decides what happens to every tensor, from config.json and the tensors' names and shapes.
@@ -24,6 +26,30 @@ impl Checkpoint {
             .map(|t| SourceTensor { name: t.name.clone(), dtype: t.dtype, shape: t.shape })
             .collect();
         Plan::new(config, &tensors, options).map_err(|e| e.in_place(self.directory().display()))
+    }
+
+    /// The plan that leaves every tensor as it is stored: that of a checkpoint which is quantized
+    /// already. It needs no config.json.
+    pub fn plan_as_stored(&self) -> Result<Plan> {
+        let keep = |t: &TensorEntry| PlanEntry {
+            source: SourceTensor { name: t.name.clone(), dtype: t.dtype, shape: t.shape },
+            action: Action::Keep { dtype: t.dtype },
+            reason: "taken as it is stored".to_owned(),
+            bytes_before: t.byte_len(),
+            bytes_after: t.byte_len(),
+            device: None,
+        };
+        let config = self.config()?;
+        let stated = config.map(stated_dtype).transpose()?.flatten();
+        Ok(Plan {
+            model_type: config.and_then(model_type).map(str::to_owned),
+            profile: Profile::default(),
+            mode: Mode::Generic,
+            dtype: stated.or(first_weight_dtype(self)?).unwrap_or(FloatType::F32),
+            skip_modules: None,
+            entries: self.tensors().iter().map(keep).collect(),
+            notes: Vec::new(),
+        })
     }
 }
 
