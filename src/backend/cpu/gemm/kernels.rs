@@ -16,6 +16,8 @@ pub(crate) struct Kernels {
     pub(crate) scales: unsafe fn(scales: &Scales, first: usize, count: usize, out: *mut f32),
     /// Few input rows: dot products straight from the packed codes.
     pub(crate) dot: DotKernels,
+    /// Few input rows, transposed: weight rows are scaled and added, straight from the packed codes.
+    pub(crate) axpy: AxpyKernels,
     /// Many input rows: decoded panels.
     pub(crate) panel: PanelKernels,
     /// 16-bit input: tiles of `bf16`.
@@ -71,6 +73,62 @@ pub(crate) struct DotRun {
     pub(crate) bytes: usize,
     /// The values of nibbles.
     pub(crate) codebook: [f32; 16],
+}
+
+/// Sums of scaled weight rows, decoded in registers.
+pub(crate) struct AxpyKernels {
+    /// Most input rows for which this is faster than panels.
+    pub(crate) inputs: usize,
+    /// The kernels by `[one scale per stripe, or two][input rows - 1]`.
+    pub(crate) kernels: [&'static [AxpyKernel]; 2],
+    /// Multiplies scales by elements of the input.
+    pub(crate) factors: unsafe fn(&FactorRun),
+    /// Puts sums, of so many stripes of 64, from the order of decoding into their own.
+    pub(crate) order: unsafe fn(sums: *mut f32, stripes: usize),
+}
+
+/// `sums[input][column] (+)= sum over rows of factor * weight`.
+pub(crate) type AxpyKernel = unsafe fn(&AxpyRun);
+
+/// A run of columns of some weight rows, in stripes of 64 columns, or one of 32 at the end.
+pub(crate) struct AxpyRun {
+    /// Where the codes of the first row's run start.
+    pub(crate) codes: *const u8,
+    /// Bytes from one row to the next.
+    pub(crate) row_bytes: usize,
+    /// How many rows.
+    pub(crate) rows: usize,
+    /// How many columns, a multiple of 32.
+    pub(crate) columns: usize,
+    /// How many bytes further on codes should be fetched for later.
+    pub(crate) ahead: usize,
+    /// `factors[row * row_factors + input * input_factors + i]`, where `i` is
+    /// `(inside + stripe) >> shift`, or `2 * stripe` and `2 * stripe + 1` for two per stripe.
+    pub(crate) factors: *const f32,
+    pub(crate) input_factors: usize,
+    pub(crate) row_factors: usize,
+    pub(crate) shift: u32,
+    pub(crate) inside: usize,
+    /// `sums[input * sum_stride + 64 * stripe + i]`, whole stripes, in the order of decoding.
+    pub(crate) sums: *mut f32,
+    pub(crate) sum_stride: usize,
+    /// Add to what `sums` holds.
+    pub(crate) add: bool,
+    /// The values of nibbles.
+    pub(crate) codebook: [f32; 16],
+}
+
+/// `out[(row * inputs + i) * count + s] = scales[row * scale_stride + s] * input[i * input_stride + row]`.
+pub(crate) struct FactorRun {
+    pub(crate) scales: *const f32,
+    pub(crate) scale_stride: usize,
+    pub(crate) count: usize,
+    pub(crate) rows: usize,
+    /// Any alignment.
+    pub(crate) input: *const f32,
+    pub(crate) input_stride: isize,
+    pub(crate) inputs: usize,
+    pub(crate) out: *mut f32,
 }
 
 /// Decoding to `f32` panels, and multiplying by them.
