@@ -2,10 +2,10 @@
 //! added to the output rows. The products of absmax and input elements, the *factors*, are computed
 //! first, so that weights need not be scaled.
 //!
-//! Weight rows are taken [`BLOCK_ROWS`] at a time, so that memory is read nearly in sequence and
-//! sums go through a cache only once per block. Where there are many weight rows, they are cut into
-//! chunks whose sums are added at the end: chunks follow from the shape alone, and how the columns of
-//! a chunk are divided among tasks changes no sum.
+//! The [`BLOCK_ROWS`] weight rows that are added together are far apart: the rows that follow one
+//! another in memory then make separate sequential streams, which the prefetchers follow. Weight
+//! rows are cut into chunks whose sums are added at the end: chunks follow from the shape alone, and
+//! how the columns of a chunk are divided among tasks changes no sum.
 
 use super::super::runner::Runner;
 use super::kernels::{AxpyRun, FactorRun, Kernels};
@@ -16,17 +16,22 @@ use crate::dtype::FloatType;
 use crate::error::Result;
 
 /// Weight rows that are summed in registers.
-const BLOCK_ROWS: usize = 32;
+const BLOCK_ROWS: usize = 16;
 /// Columns that a kernel computes together.
-pub(super) const STRIPE: usize = 64;
+const STRIPE: usize = 64;
 /// Columns with a scale of their own, at least.
 const GROUP: usize = 32;
-/// Weight rows per chunk and per input row, at least: bounds the share of adding the chunks' sums.
+/// Weight rows of a chunk, at least, for each four input rows: bounds the share of adding the chunks'
+/// sums. Fewer where there would be less than [`CHUNKS`] chunks, but no less than [`MIN_ROWS`].
 const CHUNK_ROWS: usize = 1024;
-/// Most columns per task: their codes in a block fit in the first-level cache.
-const TASK_COLUMNS: usize = 2048;
+const MIN_ROWS: usize = 256;
+const CHUNKS: usize = 8;
+/// Most columns per task: their sums and factors fit in the second-level cache.
+const TASK_COLUMNS: usize = 8192;
 /// Least columns per task, where there are as many.
 const MIN_COLUMNS: usize = 256;
+/// How many bytes of a stream lie between fetching and use, at least.
+const AHEAD: usize = 2048;
 
 /// Whether transposed products with `rows` input rows are computed so: not if weight rows begin
 /// inside groups of elements that are decoded together.
@@ -42,11 +47,13 @@ pub(super) fn sums_bytes(job: &GemmJob) -> Option<usize> {
 
 /// Chunks of weight rows whose sums are added at the end.
 pub(super) fn chunks(job: &GemmJob) -> usize {
-    (job.n as usize / (CHUNK_ROWS * (job.m as usize).div_ceil(4))).max(1)
+    (job.n as usize).div_ceil(chunk_rows(job))
 }
 
 fn chunk_rows(job: &GemmJob) -> usize {
-    (job.n as usize).div_ceil(chunks(job)).next_multiple_of(BLOCK_ROWS)
+    let (n, unit) = (job.n as usize, (job.m as usize).div_ceil(4));
+    let chunks = (n / (CHUNK_ROWS * unit)).max(CHUNKS.min(n / (MIN_ROWS * unit))).max(1);
+    n.div_ceil(chunks).next_multiple_of(BLOCK_ROWS)
 }
 
 /// Output columns per task.
@@ -97,42 +104,70 @@ impl Product<'_> {
         let layout = Layout::new(job, first, count);
         let scratch = BLOCK_ROWS * layout.count * (m + 1);
         let lease = workspace.take(scratch * size_of::<f32>())?;
-        let factors = lease.pointer().cast::<f32>();
-        let (sums, stride) = self.sums(chunk, first);
         let start = chunk * chunk_rows(job);
-        let end = (start + chunk_rows(job)).min(job.n as usize);
-        for row in (start..end).step_by(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(end - row);
+        let rows = chunk_rows(job).min(job.n as usize - start);
+        let apart = rows / BLOCK_ROWS;
+        let rest = rows % BLOCK_ROWS;
+        let blocks = (0..apart).map(|i| Rows { first: start + i, count: BLOCK_ROWS, step: apart });
+        let last = Rows { first: start + apart * BLOCK_ROWS, count: rest, step: 1 };
+        for (i, rows) in blocks.chain((rest > 0).then_some(last)).enumerate() {
             // SAFETY: rows and columns exist; the scratch holds the factors, and scales behind them.
-            unsafe {
-                let scales = factors.add(BLOCK_ROWS * layout.count * m);
-                let (scales, scale_stride) = layout.scales(job, self.kernels, row, rows, scales);
-                let (input, input_stride) = self.input(row);
-                let (count, out) = (layout.count, factors);
-                let run =
-                    FactorRun { scales, scale_stride, count, rows, input, input_stride, inputs: m, out };
-                (self.kernels.axpy.factors)(&run);
-            }
-            let run = AxpyRun {
-                codes: job.weight.codes.wrapping_add((row * job.k as usize + first) / 2),
-                row_bytes: job.k as usize / 2,
-                rows,
-                columns: count,
-                ahead: BLOCK_ROWS * job.k as usize / 2,
-                factors,
-                input_factors: layout.count,
-                row_factors: layout.count * m,
-                shift: layout.shift,
-                inside: layout.inside,
-                sums,
-                sum_stride: stride,
-                add: row > start,
-                codebook: job.weight.codebook,
-            };
-            // SAFETY: as above.
-            unsafe { self.multiply(&run, layout.halves) };
+            unsafe { self.block(&layout, chunk, &rows, count, i > 0, lease.pointer().cast()) };
         }
         Ok(())
+    }
+
+    /// Adds some weight rows to a chunk's sums.
+    ///
+    /// # Safety
+    /// As [`columns`](Self::columns); the rows exist; `factors` has room for factors and scales.
+    unsafe fn block(
+        &self,
+        layout: &Layout,
+        chunk: usize,
+        rows: &Rows,
+        columns: usize,
+        add: bool,
+        factors: *mut f32,
+    ) {
+        let (job, m, k) = (self.job, self.job.m as usize, self.job.k as usize);
+        let (sums, sum_stride) = self.sums(chunk, layout.first);
+        // SAFETY: passed on.
+        unsafe {
+            let scales = factors.add(rows.count * layout.count * m);
+            let (scales, scale_stride) = layout.scales(job, self.kernels, rows, scales);
+            let (input, input_stride) = self.input(rows.first);
+            let run = FactorRun {
+                scales,
+                scale_stride,
+                count: layout.count,
+                rows: rows.count,
+                input,
+                input_stride,
+                input_step: rows.step,
+                inputs: m,
+                out: factors,
+            };
+            (self.kernels.axpy.factors)(&run);
+        }
+        let run = AxpyRun {
+            codes: job.weight.codes.wrapping_add((rows.first * k + layout.first) / 2),
+            row_bytes: rows.step * k / 2,
+            rows: rows.count,
+            columns,
+            ahead: AHEAD.div_ceil(columns / 2) * k / 2,
+            factors,
+            input_factors: layout.count,
+            row_factors: layout.count * m,
+            shift: layout.shift,
+            inside: layout.inside,
+            sums,
+            sum_stride,
+            add,
+            codebook: job.weight.codebook,
+        };
+        // SAFETY: as above.
+        unsafe { self.multiply(&run, layout.halves) };
     }
 
     /// Multiplies all input rows, as many at a time as a kernel takes, in nearly equal parts.
@@ -180,6 +215,13 @@ impl Product<'_> {
     }
 }
 
+/// Weight rows `first + i * step`.
+struct Rows {
+    first: usize,
+    count: usize,
+    step: usize,
+}
+
 /// How the scales of a run of columns lie among its stripes.
 struct Layout {
     /// The first column of the run.
@@ -219,20 +261,19 @@ impl Layout {
         &self,
         job: &GemmJob,
         kernels: &Kernels,
-        row: usize,
-        rows: usize,
+        rows: &Rows,
         out: *mut f32,
     ) -> (*const f32, usize) {
         let (scales, shift) = (&job.weight.scales, job.weight.block_size.shift());
         let k = job.k as usize;
-        let element = row * k + self.first;
+        let (element, step) = (rows.first * k + self.first, rows.step * k);
         if let (Scales::Plain { absmax }, true, false) = (scales, self.blocks, self.halves) {
-            return (absmax.wrapping_add(element >> shift), k >> shift);
+            return (absmax.wrapping_add(element >> shift), step >> shift);
         }
         // Groups of the run that exist: half of the last stripe may not.
         let groups = self.count.min((k - self.first) / GROUP);
-        for i in 0..rows {
-            let (element, out) = (element + i * k, out.wrapping_add(i * self.count));
+        for i in 0..rows.count {
+            let (element, out) = (element + i * step, out.wrapping_add(i * self.count));
             // SAFETY: the blocks hold elements that exist; `out` has room.
             unsafe {
                 if self.blocks {

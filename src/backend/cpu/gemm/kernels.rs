@@ -118,7 +118,8 @@ pub(crate) struct AxpyRun {
     pub(crate) codebook: [f32; 16],
 }
 
-/// `out[(row * inputs + i) * count + s] = scales[row * scale_stride + s] * input[i * input_stride + row]`.
+/// `out[(row * inputs + i) * count + s]` becomes `scales[row * scale_stride + s]` times
+/// `input[i * input_stride + row * input_step]`.
 pub(crate) struct FactorRun {
     pub(crate) scales: *const f32,
     pub(crate) scale_stride: usize,
@@ -127,6 +128,7 @@ pub(crate) struct FactorRun {
     /// Any alignment.
     pub(crate) input: *const f32,
     pub(crate) input_stride: isize,
+    pub(crate) input_step: usize,
     pub(crate) inputs: usize,
     pub(crate) out: *mut f32,
 }

@@ -112,14 +112,10 @@ unsafe fn factors(run: &FactorRun) {
     let mut out = run.out;
     for row in 0..run.rows {
         let scales = run.scales.wrapping_add(row * run.scale_stride);
-        let next = scales.wrapping_add(run.rows * run.scale_stride);
-        for start in (0..run.count).step_by(2 * LANES) {
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(start).cast());
-        }
         for input in 0..run.inputs {
             // SAFETY: the scales and the input's element exist; `out` has room.
             unsafe {
-                let factor = run.input.offset(input as isize * run.input_stride).add(row).read_unaligned();
+                let factor = run.input.offset(input as isize * run.input_stride).add(row * run.input_step).read_unaligned();
                 let factors = _mm256_set1_ps(factor);
                 for start in (0..whole).step_by(LANES) {
                     let products = _mm256_mul_ps(_mm256_loadu_ps(scales.add(start)), factors);

@@ -15,39 +15,61 @@ const STRIPE: usize = 64;
 const VECTORS: usize = STRIPE / LANES;
 
 pub(super) const KERNELS: AxpyKernels =
-    AxpyKernels { inputs: 48, kernels: [&by_inputs::<false>(), &by_inputs::<true>()], factors, order };
+    AxpyKernels { inputs: 20, kernels: [&by_inputs::<false>(), &by_inputs::<true>()], factors, order };
 
-/// Six input rows are 24 sums, which leaves registers for codes and codebook.
+/// Sums take up to 24 registers, which leaves some for codes and codebook.
 const fn by_inputs<const HALVES: bool>() -> [AxpyKernel; 6] {
     [
-        axpy::<1, HALVES>,
-        axpy::<2, HALVES>,
-        axpy::<3, HALVES>,
-        axpy::<4, HALVES>,
-        axpy::<5, HALVES>,
-        axpy::<6, HALVES>,
+        axpy::<1, 2, HALVES>,
+        axpy::<2, 2, HALVES>,
+        axpy::<3, 2, HALVES>,
+        axpy::<4, 1, HALVES>,
+        axpy::<5, 1, HALVES>,
+        axpy::<6, 1, HALVES>,
     ]
 }
 
-/// See [`AxpyKernel`].
+/// See [`AxpyKernel`]. `WIDTH` stripes are computed together while there are as many.
 ///
 /// # Safety
 /// The run is as its fields say; AVX-512 F, BW, VL, DQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn axpy<const INPUTS: usize, const HALVES: bool>(run: &AxpyRun) {
+unsafe fn axpy<const INPUTS: usize, const WIDTH: usize, const HALVES: bool>(run: &AxpyRun) {
+    let whole = run.columns / (WIDTH * STRIPE) * WIDTH;
+    // SAFETY: passed on.
+    unsafe {
+        for stripe in (0..whole).step_by(WIDTH) {
+            stripes::<INPUTS, WIDTH, HALVES>(run, stripe, !0);
+        }
+        for stripe in whole..run.columns.div_ceil(STRIPE) {
+            let words = (run.columns - stripe * STRIPE).min(STRIPE) / 4;
+            stripes::<INPUTS, 1, HALVES>(run, stripe, (!0u32 >> (32 - words)) as __mmask16);
+        }
+    }
+}
+
+/// Some stripes, of which only `words` words of codes per row exist.
+///
+/// # Safety
+/// As [`axpy`]; the stripes exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn stripes<const INPUTS: usize, const WIDTH: usize, const HALVES: bool>(
+    run: &AxpyRun,
+    stripe: usize,
+    words: __mmask16,
+) {
     // SAFETY: the caller's contract; only the words of columns that exist are read.
     unsafe {
         let codebook = _mm512_loadu_ps(run.codebook.as_ptr());
-        for stripe in 0..run.columns.div_ceil(STRIPE) {
-            let words = (run.columns - stripe * STRIPE).min(STRIPE) / 4;
-            let words = (!0u32 >> (32 - words)) as __mmask16;
-            let mut codes = run.codes.add(stripe * STRIPE / 2);
-            let first = if HALVES { 2 * stripe } else { (run.inside + stripe) >> run.shift };
-            let mut factors = run.factors.add(first);
-            let mut sums = [[_mm512_setzero_ps(); VECTORS]; INPUTS];
-            for _ in 0..run.rows {
-                let indices = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(words, codes.cast()));
-                _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(run.ahead).cast());
+        let mut codes = run.codes.add(stripe * STRIPE / 2);
+        let mut factors = run.factors;
+        let mut sums = [[[_mm512_setzero_ps(); VECTORS]; INPUTS]; WIDTH];
+        for _ in 0..run.rows {
+            _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(run.ahead).cast());
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let source = codes.add(i * STRIPE / 2).cast();
+                let indices = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(words, source));
                 let weights = [
                     _mm512_permutexvar_ps(indices, codebook),
                     _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(indices), codebook),
@@ -55,17 +77,21 @@ unsafe fn axpy<const INPUTS: usize, const HALVES: bool>(run: &AxpyRun) {
                     _mm512_permutexvar_ps(_mm512_srli_epi32::<12>(indices), codebook),
                 ];
                 for (input, sums) in sums.iter_mut().enumerate() {
-                    let factor = load_factor::<HALVES>(factors.add(input * run.input_factors));
+                    let factor = factors.add(input * run.input_factors);
+                    let factor = load_factor::<HALVES>(run, factor, stripe + i);
                     for (sum, weights) in sums.iter_mut().zip(&weights) {
                         *sum = _mm512_fmadd_ps(*weights, factor, *sum);
                     }
                 }
-                codes = codes.wrapping_add(run.row_bytes);
-                factors = factors.wrapping_add(run.row_factors);
             }
+            codes = codes.wrapping_add(run.row_bytes);
+            factors = factors.wrapping_add(run.row_factors);
+        }
+        for (i, sums) in sums.iter().enumerate() {
             for (input, sums) in sums.iter().enumerate() {
                 for (vector, sum) in sums.iter().enumerate() {
-                    let out = run.sums.add(input * run.sum_stride + stripe * STRIPE + vector * LANES);
+                    let place = input * run.sum_stride + (stripe + i) * STRIPE + vector * LANES;
+                    let out = run.sums.add(place);
                     let sum = if run.add { _mm512_add_ps(*sum, _mm512_loadu_ps(out)) } else { *sum };
                     _mm512_storeu_ps(out, sum);
                 }
@@ -77,17 +103,18 @@ unsafe fn axpy<const INPUTS: usize, const HALVES: bool>(run: &AxpyRun) {
 /// The factor of a stripe, or of its halves, lane by lane.
 ///
 /// # Safety
-/// The factors exist.
+/// The row's factors begin at `factors`, the stripe has some.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn load_factor<const HALVES: bool>(factors: *const f32) -> __m512 {
+unsafe fn load_factor<const HALVES: bool>(run: &AxpyRun, factors: *const f32, stripe: usize) -> __m512 {
     // SAFETY: the caller's contract.
     unsafe {
-        let first = _mm512_set1_ps(*factors);
-        match HALVES {
-            true => _mm512_mask_broadcastss_ps(first, 0xff00, _mm_load_ss(factors.add(1))),
-            false => first,
+        if HALVES {
+            let factors = factors.add(2 * stripe);
+            let first = _mm512_set1_ps(*factors);
+            return _mm512_mask_broadcastss_ps(first, 0xff00, _mm_load_ss(factors.add(1)));
         }
+        _mm512_set1_ps(*factors.add((run.inside + stripe) >> run.shift))
     }
 }
 
@@ -100,14 +127,10 @@ unsafe fn factors(run: &FactorRun) {
     let mut out = run.out;
     for row in 0..run.rows {
         let scales = run.scales.wrapping_add(row * run.scale_stride);
-        let next = scales.wrapping_add(run.rows * run.scale_stride);
-        for start in (0..run.count).step_by(LANES) {
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(start).cast());
-        }
         for input in 0..run.inputs {
             // SAFETY: masked-off elements are not touched.
             unsafe {
-                let factor = run.input.offset(input as isize * run.input_stride).add(row);
+                let factor = run.input.offset(input as isize * run.input_stride).add(row * run.input_step);
                 let factor = _mm512_set1_ps(factor.read_unaligned());
                 for start in (0..run.count).step_by(LANES) {
                     let lanes = (!0u32 >> (32 - (run.count - start).min(LANES))) as __mmask16;
