@@ -234,8 +234,10 @@ pub(crate) struct TileKernels {
     pub(crate) end: unsafe fn(),
     /// Packs a strip of the input.
     pub(crate) pack: unsafe fn(&StripPack),
-    /// Decodes [`PANEL_TILES`] strips of the weight.
+    /// Decodes [`PANEL_TILES`] strips of the weight, forward.
     pub(crate) decode: unsafe fn(&PanelDecode),
+    /// The same for the transposed product.
+    pub(crate) decode_pairs: unsafe fn(&PairDecode),
     /// Multiplies a panel with strips of the input.
     pub(crate) multiply: unsafe fn(&PanelProduct),
     /// Puts the sums of a panel and one input strip into rows.
@@ -288,6 +290,40 @@ pub(crate) struct PanelDecode<'a> {
     pub(crate) out: *mut u8,
     /// How many elements further on codes and scales should be fetched for later.
     pub(crate) ahead: usize,
+}
+
+/// Up to 256 weight rows, pairs of which are interleaved, by up to 64 columns.
+pub(crate) struct PairDecode<'a> {
+    pub(crate) job: &'a GemmJob,
+    /// The first weight row.
+    pub(crate) row: usize,
+    /// How many; others, up to a multiple of 64, become zeros.
+    pub(crate) rows: usize,
+    /// The first column, a multiple of 64.
+    pub(crate) column: usize,
+    /// How many; others get any values.
+    pub(crate) columns: usize,
+    pub(crate) order: TileOrder,
+    /// Strips per tile column: 1, or 2 whose sum is the weight.
+    pub(crate) terms: usize,
+    /// The first tile of the first strip.
+    pub(crate) out: *mut u8,
+    /// How many elements further on scales should be fetched for later.
+    pub(crate) scales_ahead: usize,
+    /// Codes that should be fetched for later, a line per pair of rows.
+    pub(crate) fetch: Fetch,
+}
+
+/// Lines to be fetched: runs of them, one in each of several rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetch {
+    pub(crate) next: *const u8,
+    /// Lines left in this row, at least 1.
+    pub(crate) left: usize,
+    /// Lines in a whole run.
+    pub(crate) lines: usize,
+    /// Bytes from the end of a run to the start of the next; may wrap.
+    pub(crate) skip: usize,
 }
 
 /// Where the sums of a product are.

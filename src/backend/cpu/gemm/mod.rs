@@ -12,6 +12,7 @@ mod panel;
 mod piece;
 pub(crate) mod row;
 mod tiles;
+mod tiles_transposed;
 mod workspace;
 
 pub(crate) use kernels::Kernels;

@@ -4,7 +4,7 @@ use super::super::runner::Runner;
 use super::kernels::{Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
 use super::workspace::Workspace;
-use super::{axpy, dot, panel, tiles};
+use super::{axpy, dot, panel, tiles, tiles_transposed};
 use crate::backend::GemmJob;
 use crate::error::{Result, err};
 
@@ -37,6 +37,9 @@ impl Path {
     fn division(&self, job: &GemmJob) -> (usize, Option<usize>) {
         match self {
             Path::Axpy => (axpy::chunks(job), axpy::sums_bytes(job)),
+            Path::Tiles(_) if job.transpose => {
+                (tiles_transposed::chunks(job), tiles_transposed::sums_bytes(job))
+            }
             _ => (1, Some(0)),
         }
     }
@@ -95,7 +98,9 @@ impl Piece {
                 panel::task_columns(&job, kernels, runner),
             ),
             Path::Tiles(_) => {
-                (tiles::input_bytes(&job), tiles::pack_tasks(&job), tiles::task_columns(&job, runner))
+                let columns =
+                    if job.transpose { tiles_transposed::task_columns } else { tiles::task_columns };
+                (tiles::input_bytes(&job), tiles::pack_tasks(&job), columns(&job, runner))
             }
         };
         let whole_lines = |bytes: Option<usize>| {
@@ -167,6 +172,13 @@ impl Piece {
                 Path::Panel => {
                     panel::columns(&self.job, kernels, input.cast(), workspace, first, count)?;
                 }
+                Path::Tiles(tiles) if self.job.transpose => {
+                    let product = self.tiles_transposed(kernels, tiles, memory);
+                    product.columns(workspace, task / self.runs, first, count)?;
+                    if self.finish_tasks == 0 {
+                        product.finish(first, count);
+                    }
+                }
                 Path::Tiles(tiles) => {
                     tiles::columns(&self.job, kernels, tiles, input, workspace, first, count)?;
                 }
@@ -181,8 +193,13 @@ impl Piece {
     /// As [`compute`](Self::compute), which has been called for all its tasks.
     pub(super) unsafe fn finish(&self, kernels: &Kernels, memory: *mut u8, task: usize) {
         let (first, count) = self.run(task);
-        // SAFETY: passed on. Only this path has such tasks.
-        unsafe { self.axpy(kernels, memory).finish(first, count) };
+        // SAFETY: passed on. Only these paths divide the terms.
+        unsafe {
+            match self.path {
+                Path::Tiles(tiles) => self.tiles_transposed(kernels, tiles, memory).finish(first, count),
+                _ => self.axpy(kernels, memory).finish(first, count),
+            }
+        }
     }
 
     /// The output columns of a task.
@@ -195,5 +212,16 @@ impl Piece {
         let input = memory.wrapping_add(self.input_offset);
         let sums = input.wrapping_add(self.input_bytes).cast();
         axpy::Product { job: &self.job, kernels, widened: input.cast(), sums }
+    }
+
+    fn tiles_transposed<'a>(
+        &'a self,
+        kernels: &'a Kernels,
+        tiles: &'a TileKernels,
+        memory: *mut u8,
+    ) -> tiles_transposed::Product<'a> {
+        let packed = memory.wrapping_add(self.input_offset);
+        let sums = packed.wrapping_add(self.input_bytes).cast();
+        tiles_transposed::Product { job: &self.job, kernels, tiles, packed, sums }
     }
 }
