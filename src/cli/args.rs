@@ -182,6 +182,16 @@ pub(crate) struct PlanArgs {
     pub recipe: RecipeArgs,
     #[command(flatten)]
     pub devices: DeviceMapArgs,
+    /// List every tensor by itself, with bytes in full, instead of folding layers that are alike.
+    #[arg(long)]
+    pub full: bool,
+    /// Explain what is decided about one tensor or module, step by step: its name, the end of it, or a
+    /// pattern with `*`.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["full", "diff"])]
+    pub why: Option<String>,
+    /// Show where two profiles decide differently. Exit code 1: somewhere.
+    #[arg(long, num_args = 2, value_names = ["PROFILE", "PROFILE"], value_parser = text(Profile::parse), conflicts_with_all = ["full", "profile"])]
+    pub diff: Vec<Profile>,
     /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
     #[command(flatten)]
     pub _save: SaveArgs,

@@ -7,6 +7,7 @@ mod device_map;
 mod inspect;
 mod interrupt;
 mod merge;
+mod names;
 mod plan;
 mod progress;
 mod quantize;
