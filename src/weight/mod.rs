@@ -4,6 +4,7 @@
 mod image;
 mod parts;
 mod state_json;
+mod statistics;
 
 pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};

@@ -181,7 +181,7 @@ fn skip_list(plan: &Plan) -> String {
 }
 
 /// Paths with the numbers of blocks as ranges.
-pub(super) fn folded_names(names: &[String]) -> Vec<String> {
+pub(crate) fn folded_names(names: &[String]) -> Vec<String> {
     let mut order: Vec<(String, Vec<u64>, String)> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for name in names {

@@ -15,6 +15,8 @@ mod listing;
 mod lookup;
 mod why;
 
+pub(crate) use listing::folded_names;
+
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let checkpoint = Checkpoint::open(&args.model_dir)?;
     let device_map = device_map::options(&args.devices)?;
