@@ -57,7 +57,7 @@ fn draw(m: &mut Markup, map: &MapFacts, asked: bool) {
             title: format!("{name_of} on {}: {}", name(*device), bytes(*size)),
         };
         let total: u64 = map.units.iter().map(|(_, _, size)| size).sum();
-        m.element("div", &[("class", &"line")], |m| {
+        m.element("div", &[("class", &"line wide")], |m| {
             m.leaf("span", &[("class", &"name")], "the model, first to last");
             let segments: Vec<Segment> = map.units.iter().map(unit).collect();
             strip(
@@ -80,7 +80,12 @@ fn draw(m: &mut Markup, map: &MapFacts, asked: bool) {
             vec![name(d.device), bytes(d.bytes), limit, d.modules.join(", ")]
         };
         let rows: Vec<Vec<String>> = map.devices.iter().map(row).collect();
-        m.table(&caption, &["device", "bytes", "limit", "modules"], &[1, 2], &rows);
+        m.table(
+            &format!("What lies where: {}", map.heading),
+            &["device", "bytes", "limit", "modules"],
+            &[1, 2],
+            &rows,
+        );
     });
 }
 
@@ -96,7 +101,7 @@ fn line(m: &mut Markup, device: &DeviceFacts, widest: u64) {
     if over {
         words += ": too much";
     }
-    m.element("div", &[("class", &"line")], |m| {
+    m.element("div", &[("class", &"line wide")], |m| {
         m.leaf("span", &[("class", &"name")], name(device.device));
         let label = format!("{}: {words}", name(device.device));
         let segments = [

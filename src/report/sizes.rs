@@ -41,7 +41,7 @@ pub(super) fn section(m: &mut Markup, facts: &Facts) {
             })
             .collect();
         rows.push(row("total", grouped(total(|s| s.tensors)), before, after));
-        let header = ["what", "tensors of the source", "bytes before", "bytes after", "share after"];
+        let header = ["what", "tensors", "bytes before", "bytes after", "share after"];
         m.table("Sizes by what the bytes are", &header, &[1, 2, 3, 4], &rows);
     });
 }
