@@ -205,6 +205,9 @@ impl Grounds<'_> {
 
     fn of_converted(&self, converted: Converted) -> String {
         let module = module_of(&self.tensor.name);
+        if self.tensor.shape.matrix().is_none() {
+            return "the option for experts, beyond what transformers does".to_owned();
+        }
         match (&self.architecture.row, converted) {
             (Some(row), Converted::Conv1d) => {
                 format!("the row's Conv1D modules: {}", row.conv1d.join(", "))

@@ -117,6 +117,9 @@ impl ErrorSum {
     }
 }
 
+/// Small differences are not to look like large ones.
+const MIN_RANGE_DB: f64 = 1.4;
+
 /// From the worst to the best ratio, in equal steps.
 struct Scale {
     worst: f64,
@@ -131,12 +134,13 @@ impl Scale {
             best = best.max(value);
         }
         // To tenths, so that the legend says what the colours mean.
-        Scale { worst: (worst * 10.0).floor() / 10.0, best: (best * 10.0).ceil() / 10.0 }
+        let (worst, best) = ((worst * 10.0).floor() / 10.0, (best * 10.0).ceil() / 10.0);
+        Scale { worst: worst.min(best - MIN_RANGE_DB), best }
     }
 
     fn class(&self, snr: f64) -> String {
         let range = self.best - self.worst;
-        let step = if range > 0.0 { ((snr - self.worst) / range * COLOURS as f64) as usize } else { COLOURS };
+        let step = ((snr - self.worst) / range * COLOURS as f64) as usize;
         match snr {
             v if v == f64::INFINITY => "exact".to_owned(),
             v if !v.is_finite() => "unknown".to_owned(),
@@ -148,13 +152,11 @@ impl Scale {
         const CLASSES: [&str; COLOURS] = ["q0", "q1", "q2", "q3", "q4", "q5", "q6"];
         let range = self.best - self.worst;
         if !range.is_finite() {
-            return Vec::new();
+            // Every weight is exact, or none has a ratio.
+            return vec![("exact", "no difference, or none to be measured".to_owned())];
         }
         let end = |i: usize| self.worst + range * i as f64 / COLOURS as f64;
         let words = |i: usize| format!("{:.2} to {:.2} dB", end(i), end(i + 1));
-        if range <= 0.0 {
-            return vec![("q6", format!("{:.2} dB", self.worst))];
-        }
         CLASSES.iter().enumerate().map(|(i, class)| (*class, words(i))).collect()
     }
 }

@@ -9,6 +9,8 @@ use crate::cli::table::bytes;
 
 /// Colours for GPUs; further ones begin again.
 const GPU_COLOURS: u32 = 8;
+/// Blocks that are drawn one by one; of more, neighbours on a device become one.
+const MAX_UNITS: usize = 600;
 
 pub(super) fn section(m: &mut Markup, facts: &Facts) {
     if facts.maps.is_empty() {
@@ -45,6 +47,19 @@ fn class(device: MapDevice) -> String {
     }
 }
 
+/// The blocks of the model, or runs of them if there are too many.
+fn units(map: &MapFacts) -> Vec<(String, MapDevice, u64)> {
+    if map.units.len() <= MAX_UNITS {
+        return map.units.clone();
+    }
+    let runs = map.units.chunk_by(|a, b| a.1 == b.1);
+    let run = |run: &[(String, MapDevice, u64)]| {
+        let name = format!("{} to {}", run[0].0, run[run.len() - 1].0);
+        (name, run[0].1, run.iter().map(|(_, _, size)| size).sum())
+    };
+    runs.map(run).collect()
+}
+
 fn draw(m: &mut Markup, map: &MapFacts, asked: bool) {
     let caption = match asked {
         true => format!("Device map: {}", map.heading),
@@ -59,7 +74,7 @@ fn draw(m: &mut Markup, map: &MapFacts, asked: bool) {
         let total: u64 = map.units.iter().map(|(_, _, size)| size).sum();
         m.element("div", &[("class", &"line wide")], |m| {
             m.leaf("span", &[("class", &"name")], "the model, first to last");
-            let segments: Vec<Segment> = map.units.iter().map(unit).collect();
+            let segments: Vec<Segment> = units(map).iter().take(MAX_UNITS).map(unit).collect();
             strip(
                 m,
                 &format!("The modules of the model by device, {}", bytes(total)),

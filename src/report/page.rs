@@ -42,7 +42,11 @@ pub(crate) fn page(facts: &Facts) -> String {
 }
 
 fn card(m: &mut Markup, name: &str, value: String, more: String) {
-    m.element("div", &[("class", &"card")], |m| {
+    classed_card(m, "card", name, value, more);
+}
+
+fn classed_card(m: &mut Markup, class: &str, name: &str, value: String, more: String) {
+    m.element("div", &[("class", &class)], |m| {
         m.leaf("dt", &[], name);
         m.element("dd", &[], |m| {
             m.leaf("b", &[], value);
@@ -80,7 +84,8 @@ fn summary(m: &mut Markup, facts: &Facts) {
             ),
             n => (count(n, "finding"), "see below".to_owned()),
         };
-        card(m, "check", value, more);
+        let class = if facts.findings.is_empty() { "card" } else { "card bad" };
+        classed_card(m, class, "check", value, more);
     });
 }
 
