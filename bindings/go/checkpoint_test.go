@@ -41,7 +41,7 @@ func TestCheckpointGoesRound(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nf4")
 	var last fourbit.Progress
 	save := fourbit.SaveConfig{Progress: func(p fourbit.Progress) { last = p }}
-	if err := quantizer.QuantizeCheckpoint(context.Background(), source, dir, save); err != nil {
+	if err := quantizer.QuantizeCheckpoint(context.Background(), source, nil, dir, save); err != nil {
 		t.Fatal(err)
 	}
 	if last.Total == 0 || last.Done != last.Total || !last.Writing {
@@ -114,7 +114,7 @@ func TestCancelledConversionLeavesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nf4")
 	ctx, cancel := context.WithCancel(context.Background())
 	save := fourbit.SaveConfig{Progress: func(fourbit.Progress) { cancel() }}
-	if err := quantizer.QuantizeCheckpoint(ctx, source, dir, save); !errors.Is(err, context.Canceled) {
+	if err := quantizer.QuantizeCheckpoint(ctx, source, nil, dir, save); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 0 {
@@ -131,7 +131,7 @@ func TestPanicInProgressComesOutBehindTheLibrary(t *testing.T) {
 		}
 	}()
 	save := fourbit.SaveConfig{Progress: func(fourbit.Progress) { panic("enough") }}
-	err := quantizer.QuantizeCheckpoint(context.Background(), source, filepath.Join(t.TempDir(), "x"), save)
+	err := quantizer.QuantizeCheckpoint(context.Background(), source, nil, filepath.Join(t.TempDir(), "x"), save)
 	t.Errorf("returned %v", err)
 }
 
@@ -139,7 +139,7 @@ func TestDequantizeCheckpoint(t *testing.T) {
 	ctx := newContext(t, 2)
 	source := openFixture(t)
 	dir := t.TempDir()
-	err := newQuantizer(t, ctx).QuantizeCheckpoint(context.Background(), source, filepath.Join(dir, "nf4"), fourbit.SaveConfig{})
+	err := newQuantizer(t, ctx).QuantizeCheckpoint(context.Background(), source, nil, filepath.Join(dir, "nf4"), fourbit.SaveConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

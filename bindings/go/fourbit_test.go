@@ -4,9 +4,11 @@ import (
 	"errors"
 	"math"
 	"math/rand"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	fourbit "github.com/fourbit/fourbit/bindings/go"
 )
@@ -16,7 +18,7 @@ const (
 	columns = 200 // no multiple of the block size: blocks straddle rows
 )
 
-func newContext(t *testing.T, threads int) *fourbit.Context {
+func newContext(t testing.TB, threads int) *fourbit.Context {
 	t.Helper()
 	ctx, err := fourbit.NewContext(fourbit.ContextConfig{Threads: threads})
 	if err != nil {
@@ -244,4 +246,12 @@ func TestConcurrentUseAndClose(t *testing.T) {
 		}()
 	}
 	group.Wait()
+}
+
+// collect runs the collector, and gives cleanups the time to run.
+func collect() {
+	for range 3 {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
 }
