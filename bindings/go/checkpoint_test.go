@@ -15,7 +15,7 @@ import (
 
 const fixture = "../../tests/fixtures/tiny-llama"
 
-func openFixture(t *testing.T) *fourbit.Checkpoint {
+func openFixture(t testing.TB) *fourbit.Checkpoint {
 	t.Helper()
 	checkpoint, err := fourbit.OpenCheckpoint(fixture)
 	if err != nil {
@@ -25,7 +25,7 @@ func openFixture(t *testing.T) *fourbit.Checkpoint {
 	return checkpoint
 }
 
-func newQuantizer(t *testing.T, ctx *fourbit.Context) *fourbit.Quantizer {
+func newQuantizer(t testing.TB, ctx *fourbit.Context) *fourbit.Quantizer {
 	t.Helper()
 	quantizer, err := ctx.NewQuantizer(fourbit.QuantConfig{DoubleQuant: true})
 	if err != nil {
