@@ -45,6 +45,7 @@ type Error struct {
 	Message string
 }
 
+// Error is the message.
 func (e *Error) Error() string { return "fourbit: " + e.Message }
 
 // Unwrap gives the status.

@@ -87,23 +87,40 @@ func (m *Matrix) dot(weights, input []float32) float32 {
 	return dot(weights, input)
 }
 
+// dotNeighbours keeps eight lanes at a time in registers.
 func dotNeighbours(w, x []float32) float32 {
 	var s [lanes]float32
-	for len(w) >= 2*lanes && len(x) >= 2*lanes {
-		a, b := (*[2 * lanes]float32)(w), (*[2 * lanes]float32)(x)
-		for i := range s {
-			s[i] += a[2*i] * b[2*i]
-			s[i] += a[2*i+1] * b[2*i+1]
+	whole := len(x) / (2 * lanes) * (2 * lanes)
+	for half := range 2 {
+		var s0, s1, s2, s3, s4, s5, s6, s7 float32
+		for at := half * lanes; at < whole; at += 2 * lanes {
+			a, b := w[at:][:lanes], x[at:][:lanes]
+			s0 += a[0] * b[0]
+			s0 += a[1] * b[1]
+			s1 += a[2] * b[2]
+			s1 += a[3] * b[3]
+			s2 += a[4] * b[4]
+			s2 += a[5] * b[5]
+			s3 += a[6] * b[6]
+			s3 += a[7] * b[7]
+			s4 += a[8] * b[8]
+			s4 += a[9] * b[9]
+			s5 += a[10] * b[10]
+			s5 += a[11] * b[11]
+			s6 += a[12] * b[12]
+			s6 += a[13] * b[13]
+			s7 += a[14] * b[14]
+			s7 += a[15] * b[15]
 		}
-		w, x = w[2*lanes:], x[2*lanes:]
+		copy(s[half*8:], []float32{s0, s1, s2, s3, s4, s5, s6, s7})
 	}
-	for i := range min(len(w), len(x)) {
-		s[i/2] += w[i] * x[i]
+	for i, value := range x[whole:] {
+		s[i/2] += w[whole+i] * value
 	}
 	return sumLanes(&s)
 }
 
-// dotBFloat16 is dotNeighbours for weights as they are stored. Eight lanes at a time stay in registers.
+// dotBFloat16 is dotNeighbours for weights as they are stored.
 func dotBFloat16(w []byte, x []float32) float32 {
 	var s [lanes]float32
 	whole := len(x) / (2 * lanes) * (2 * lanes)
