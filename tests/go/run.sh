@@ -58,6 +58,24 @@ vendored() {
         -replace=github.com/fourbit/fourbit/bindings/go=../module && go mod vendor && go build -mod=vendor -o user . && ./user
 }
 
+# documents: every Go program in the documents builds, and runs on a checkpoint.
+documents() {
+    local work=$BUILD/go-documents document program
+    rm -rf "$work" && mkdir -p "$work"
+    for document in "$ROOT"/README.md "$ROOT"/docs/*.md; do
+        awk -v base="$work/$(basename "$document" .md)" '
+            /^```go$/ { inside = 1; text = ""; next }
+            /^```$/ && inside { if (text ~ /^package main/) { folder = base "-" ++n; system("mkdir -p " folder); print text > (folder "/main.go") }; inside = 0; next }
+            inside { text = text $0 "\n" }' "$document"
+    done
+    (cd "$work" && go mod init example.org/documents && go mod edit \
+        -require=github.com/fourbit/fourbit/bindings/go@v0.0.0 -replace="github.com/fourbit/fourbit/bindings/go=$ROOT/bindings/go") || return 1
+    for program in "$work"/*-*; do
+        (cd "$work" && go run "./$(basename "$program")" "$ROOT/tests/fixtures/tiny-llama" "$program/out") || return 1
+    done
+    [ -e "$work"/go-2/out/model.safetensors ]
+}
+
 check "go vet" go vet ./...
 check "go vet, with the tags" go vet -tags fourbit_static,fourbit_collect ./...
 if have staticcheck; then
@@ -72,6 +90,7 @@ GOEXPERIMENT=cgocheck2 GOGC=1 gotest "a race, or a Go pointer that C must not ha
 GOGC=1 gotest "something is not kept alive between taking and using it" -tags fourbit_collect .
 gotest "the package does not work with the static library" -tags fourbit_static .
 check "a program with the static library" static_program
+check "programs in the documents" documents
 check "the module builds from another module's vendor folder" vendored
 if [ -x "$LLAMA" ]; then
     export FOURBIT_LLAMA=$LLAMA
