@@ -44,7 +44,7 @@ func TestCheckpointGoesRound(t *testing.T) {
 	if err := quantizer.QuantizeCheckpoint(context.Background(), source, nil, dir, save); err != nil {
 		t.Fatal(err)
 	}
-	if last.Total == 0 || last.Done != last.Total || !last.Writing {
+	if last.Total == 0 || last.Done != last.Total || last.Phase != fourbit.PhaseWrite {
 		t.Errorf("last progress %+v", last)
 	}
 	quantized, err := fourbit.OpenCheckpoint(dir)

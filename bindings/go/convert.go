@@ -11,12 +11,32 @@ import (
 	"unsafe"
 )
 
-// Progress is where a long operation is. Both phases count in source bytes.
+// Phase is what a long operation is doing.
+type Phase uint32
+
+// Phases.
+const (
+	// PhaseScan reads weights for their absmax values, on which the layout of a double-quantized checkpoint
+	// depends.
+	PhaseScan Phase = C.FOURBIT_PHASE_SCAN
+	// PhaseWrite converts and writes.
+	PhaseWrite Phase = C.FOURBIT_PHASE_WRITE
+)
+
+// String is "scan" or "write".
+func (p Phase) String() string {
+	if p == PhaseScan {
+		return "scan"
+	}
+	return "write"
+}
+
+// Progress is where a long operation is.
 type Progress struct {
-	// Writing is false while weights are read for their absmax values, on which the layout depends.
-	Writing bool
+	Phase Phase
 	// Tensor is the one at work.
-	Tensor      string
+	Tensor string
+	// Done and Total are bytes of the source, over all phases.
 	Done, Total uint64
 }
 
@@ -63,7 +83,7 @@ func fourbitGoProgress(user C.uintptr_t, p *C.fourbit_progress) (stop C.int32_t)
 	}
 	if c.progress != nil {
 		c.progress(Progress{
-			Writing: p.phase == C.FOURBIT_PHASE_WRITE, Tensor: C.GoString(p.tensor),
+			Phase: Phase(p.phase), Tensor: C.GoString(p.tensor),
 			Done: uint64(p.bytes_done), Total: uint64(p.bytes_total),
 		})
 	}
