@@ -22,6 +22,13 @@ fourbit_status fourbit_go_dequantize_checkpoint(const fourbit_context *context,
                                          (void *)user);
 }
 
+fourbit_status fourbit_go_model_load(const fourbit_quantizer *quantizer,
+                                     const fourbit_checkpoint *checkpoint, const fourbit_plan *plan,
+                                     const fourbit_load_config *config, uintptr_t user,
+                                     fourbit_model **out) {
+    return fourbit_model_load(quantizer, checkpoint, plan, config, progress, (void *)user, out);
+}
+
 static void deliver(void *user, uint32_t level, const char *text) {
     fourbitGoLog((uintptr_t)user, level, (char *)text);
 }

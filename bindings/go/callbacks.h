@@ -13,6 +13,10 @@ fourbit_status fourbit_go_dequantize_checkpoint(const fourbit_context *context,
                                                 const fourbit_checkpoint *checkpoint,
                                                 fourbit_dtype dtype, const char *out_dir,
                                                 const fourbit_save_config *config, uintptr_t user);
+fourbit_status fourbit_go_model_load(const fourbit_quantizer *quantizer,
+                                     const fourbit_checkpoint *checkpoint, const fourbit_plan *plan,
+                                     const fourbit_load_config *config, uintptr_t user,
+                                     fourbit_model **out);
 fourbit_status fourbit_go_set_log(uintptr_t user, uint32_t max_level);
 
 // `user` 0: the library's own threads.

@@ -21,14 +21,19 @@ const (
 	PhaseScan Phase = C.FOURBIT_PHASE_SCAN
 	// PhaseWrite converts and writes.
 	PhaseWrite Phase = C.FOURBIT_PHASE_WRITE
+	// PhaseLoad quantizes and casts into memory.
+	PhaseLoad Phase = C.FOURBIT_PHASE_LOAD
 )
 
-// String is "scan" or "write".
+// String is "scan", "write" or "load".
 func (p Phase) String() string {
-	if p == PhaseScan {
+	switch p {
+	case PhaseScan:
 		return "scan"
+	case PhaseWrite:
+		return "write"
 	}
-	return "write"
+	return "load"
 }
 
 // Progress is where a long operation is.

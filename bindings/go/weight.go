@@ -147,6 +147,19 @@ func (w *Weight) CopyTo(c *Context) (copied *Weight, err error) {
 	return copied, err
 }
 
+// Expert gives matrix index of a weight of three dimensions (fused experts: [experts, out, in] or [experts,
+// in, out]) as a weight of its own, for Gemm and GroupedGemm; where it is [in, out], with Transpose. The codes
+// are shared, not copied. It may outlive the fused weight.
+func (w *Weight) Expert(index int) (expert *Weight, err error) {
+	err = w.h.with(func(p *C.fourbit_weight) (err error) {
+		expert, err = newWeight(func(out **C.fourbit_weight) C.fourbit_status {
+			return C.fourbit_weight_expert(p, C.uint64_t(index), out)
+		})
+		return err
+	})
+	return expert, err
+}
+
 // Close gives the weight up.
 func (w *Weight) Close() error {
 	w.h.close()

@@ -69,7 +69,8 @@ pub(crate) struct RecipeArgs {
     /// Whose rules decide what is converted: portable (loads everywhere), v5 or v4 (transformers).
     #[arg(long, value_name = "NAME", default_value = "portable", value_parser = text(Profile::parse))]
     pub profile: Profile,
-    /// Experts of a mixture: auto (as the profile says), 16bit or 4bit.
+    /// Experts of a mixture: auto (as the profile says), 16bit, 4bit, or fused4bit, which converts fused
+    /// ones too, for this library alone.
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = text(fourbit::plan::Experts::parse))]
     pub experts: fourbit::plan::Experts,
     /// Whose decisions on ties and special values: bnb-cpu or bnb-cuda.

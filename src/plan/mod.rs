@@ -13,6 +13,7 @@ mod devices;
 mod draft;
 mod exclude;
 mod explicit;
+mod fused;
 mod generic;
 mod heads;
 mod json;

@@ -1,6 +1,7 @@
 //! A quantized weight: packed codes and the quant state that decodes them, in the very bytes that
 //! bitsandbytes stores.
 
+mod expert;
 mod image;
 mod parts;
 mod state_json;

@@ -25,5 +25,7 @@ var Structs = map[string]reflect.Type{
 	"fourbit_plan_entry":       reflect.TypeFor[C.struct_fourbit_plan_entry](),
 	"fourbit_plan_totals":      reflect.TypeFor[C.struct_fourbit_plan_totals](),
 	"fourbit_save_config":      reflect.TypeFor[C.struct_fourbit_save_config](),
+	"fourbit_load_config":      reflect.TypeFor[C.struct_fourbit_load_config](),
+	"fourbit_model_entry":      reflect.TypeFor[C.struct_fourbit_model_entry](),
 	"fourbit_progress":         reflect.TypeFor[C.struct_fourbit_progress](),
 }
