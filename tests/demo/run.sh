@@ -64,6 +64,8 @@ check "the engine's text from 4-bit weights" writes "$LLAMA" $QUANTIZED "$(expec
 check "perplexity of the 16-bit weights" perplexity_is $MODEL 1
 check "perplexity of the 4-bit weights" perplexity_is $QUANTIZED 2
 check "perplexity of the 4-bit weights, bfloat16 activations" perplexity_is $QUANTIZED 2 --bf16
+check "the engine says what it cannot open" refused "nowhere" "$LLAMA" --model nowhere --prompt x
+check "the engine says which option it does not know" refused "--oops" "$LLAMA" --model $MODEL --oops
 if [ -d "$INSTALLED" ]; then
     check "the engine builds against the installed tree" engine_from_installed_tree
     check "its text from 4-bit weights" writes "$BUILD/demo/llama" $QUANTIZED "$(expected_text 2)"
