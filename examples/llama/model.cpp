@@ -1,5 +1,6 @@
 #include "model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -101,8 +102,8 @@ void Model::attend(std::size_t layer, std::size_t m, KvCache& cache) {
             scores.resize(cache.capacity());
         }
         rope_.rotate(query, row);
-        scaled_dots(query, cache.key(layer, kv_head, 0), positions, c.head_dim, scale,
-                    scores.data());
+        std::for_each(query, query + c.head_dim, [scale](float& x) { x *= scale; });
+        dots(query, cache.key(layer, kv_head, 0), positions, c.head_dim, scores.data());
         const float total = exp_shifted(scores.data(), positions);
         weighted_sum(scores.data(), cache.value(layer, kv_head, 0), positions, c.head_dim, output);
         for (std::size_t d = 0; d < c.head_dim; ++d) {
