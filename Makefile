@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 export BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-smollm2 build test check bench bench-peers header lint install clean
+.PHONY: help demo demo-smollm2 build test test-interop check bench bench-peers header lint install clean
 .DEFAULT_GOAL := help
 
 help:           ## Show this.
@@ -20,6 +20,9 @@ build:          ## Libraries and command, into build/stage.
 
 test:           ## Everything: what continuous integration runs.
 	@tools/test.sh
+
+test-interop:   ## Against transformers and bitsandbytes in Python (downloads about 3 GB).
+	@tools/test.sh build interop
 
 check:          ## The everyday loop: lint, Rust tests, header. Under two minutes.
 	@tools/test.sh lint rust header

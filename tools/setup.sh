@@ -19,6 +19,8 @@ package() {
     apt-get:python3-venv) echo python3-venv ;;
     pacman:python3-venv) echo python ;;
     *:python3-venv) echo python3 ;;
+    apt-get:abidiff) echo abigail-tools ;;
+    *:abidiff) echo libabigail ;;
     apt-get:go) echo golang-go ;;
     dnf:go) echo golang ;;
     pacman:pkg-config) echo pkgconf ;;
@@ -142,6 +144,7 @@ test)
     need cc c++ make pkg-config
     need_cmake
     want valgrind "memory checks of the C and C++ tests"
+    want abidiff "the comparison of the ABI with that of an earlier version"
     want_go
     ;;
 python)

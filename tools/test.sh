@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold, in the order in which it fails fastest.
-#   tools/test.sh [STEP...]      steps: see STEPS below; none: all of them
+#   tools/test.sh [STEP...]      steps: see STEPS below; none: all of them, but for OPT_IN
 # Each step's output goes to build/logs/STEP.log and is shown if the step fails (always with VERBOSE=1).
 # The last line is `N passed, N failed`, over single tests.
 source "$(dirname "$0")/common.sh"
 
 STEPS="lint rustdoc rust header headers build c abi consumer docs demo go"
+# Only by name: they download gigabytes.
+OPT_IN="interop"
 LOGS=$BUILD/logs
 JOBS=$(nproc 2>/dev/null || echo 2)
 mkdir -p "$LOGS"
@@ -64,6 +66,10 @@ step_go() {
     tests/go/run.sh
 }
 
+step_interop() {
+    tests/interop/run.sh
+}
+
 # count LOG: "PASSED FAILED SKIPPED" as cargo test, ctest, go test -v and tests/tap.sh report them.
 count() {
     awk '
@@ -82,7 +88,7 @@ count() {
 }
 
 # What these test is what `build` makes.
-NEEDS_BUILD="c abi consumer docs demo go"
+NEEDS_BUILD="c abi consumer docs demo go interop"
 build_failed=
 
 total_passed=0
@@ -127,9 +133,9 @@ tools/setup.sh test
 wanted=("$@")
 [ $# -gt 0 ] || read -ra wanted <<<"$STEPS"
 for step in "${wanted[@]}"; do
-    case " $STEPS " in
+    case " $STEPS $OPT_IN " in
     *" $step "*) run_step "$step" ;;
-    *) fail "no such step: $step (there are: $STEPS)" ;;
+    *) fail "no such step: $step (there are: $STEPS $OPT_IN)" ;;
     esac
 done
 echo
