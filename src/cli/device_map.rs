@@ -64,7 +64,7 @@ impl Maps {
         let model = model_of_plan(&config, plan, spec)?;
         let flavour = Flavour::from(plan.profile);
         let name = options.strategy.name();
-        let asked = variant(format!("{name}"), &model, flavour, options)?;
+        let asked = variant(name.to_owned(), &model, flavour, options)?;
         let map = &asked.placement.map;
         let verdict = match options.strategy {
             // Planning has checked it.

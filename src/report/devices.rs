@@ -62,7 +62,7 @@ fn map(heading: &str, placement: &Placement, plan: &Plan, bytes: &HashMap<&str, 
         let Some(device) = placement.map.device_of(name) else { continue };
         let size = bytes.get(name.as_str()).copied().unwrap_or(0);
         let unit = match block_of(name) {
-            Some((list, number, _)) if list.is_empty() => number.to_string(),
+            Some(("", number, _)) => number.to_string(),
             Some((list, number, _)) => format!("{list}.{number}"),
             None => name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module).to_owned(),
         };

@@ -13,9 +13,10 @@ pub(super) fn section(m: &mut Markup, facts: &Facts) {
     m.element("section", &[("id", &"sizes")], |m| {
         m.leaf("h2", &[], "Sizes");
         figure(m, "Bytes of all files, before and after", |m| {
-            let sides: [(&str, u64, fn(&Size) -> u64); 2] =
-                [("before", before, |s| s.before), ("after", after, |s| s.after)];
-            for (name, sum, of) in sides {
+            for name in ["before", "after"] {
+                let is_before = name == "before";
+                let of = |s: &Size| if is_before { s.before } else { s.after };
+                let sum = if is_before { before } else { after };
                 m.element("div", &[("class", &"line")], |m| {
                     m.leaf("span", &[("class", &"name")], name);
                     let label = format!("{name}: {}", bytes(sum));

@@ -2,6 +2,7 @@
 //! that are decided alike.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use fourbit::device_map::MapDevice;
 use fourbit::dtype::DType;
@@ -61,20 +62,38 @@ impl Group<'_> {
     }
 }
 
-/// A block's rows before they are merged with those of its like: key, numbers, entry.
-type Parts<'a> = BTreeMap<(usize, String, Decision), Vec<(Vec<u64>, &'a PlanEntry)>>;
+/// What tensors of a block have in common: position of the first, name without numbers, decision.
+type Key = (usize, String, Decision);
+
+/// A tensor and the numbers in its name.
+type Member<'a> = (Vec<u64>, &'a PlanEntry);
+
+/// A block's rows before they are merged with those of its like.
+type Parts<'a> = BTreeMap<Key, Vec<Member<'a>>>;
+
+/// What blocks that are alike have in common: names without numbers, decisions, numbers.
+type Signature = Vec<(String, Decision, Vec<Vec<u64>>)>;
+
+/// A block: its list, its number, its tensors by their names in it.
+struct Block<'a> {
+    list: &'a str,
+    number: u64,
+    members: Vec<(&'a str, &'a PlanEntry)>,
+}
 
 /// Folds entries, which come in natural order.
 pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = &'a PlanEntry>) -> Vec<Group<'a>> {
     let mut outside = Vec::new();
-    let mut blocks: Vec<(String, u64, Vec<(&'a str, &'a PlanEntry)>)> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     for entry in entries {
         let name = entry.source.name.as_str();
         match block_of(name) {
             None => outside.push((name, entry)),
             Some((list, number, rest)) => match blocks.last_mut() {
-                Some((last, n, members)) if last == list && *n == number => members.push((rest, entry)),
-                _ => blocks.push((list.to_owned(), number, vec![(rest, entry)])),
+                Some(block) if block.list == list && block.number == number => {
+                    block.members.push((rest, entry))
+                }
+                _ => blocks.push(Block { list, number, members: vec![(rest, entry)] }),
             },
         }
     }
@@ -95,7 +114,7 @@ pub(crate) fn block_of(name: &str) -> Option<(&str, u64, &str)> {
         // Only plain numbers, so that writing them back gives the name.
         let number = is_number(component).then(|| component.parse::<u64>().ok()).flatten();
         if let Some(number) = number.filter(|n| n.to_string() == component && end < name.len()) {
-            return Some((name[..at].trim_end_matches('.'), number, &name[end + 1..]));
+            return Some((name[..at].strip_suffix('.').unwrap_or_default(), number, &name[end + 1..]));
         }
         at = end + 1;
     }
@@ -103,39 +122,37 @@ pub(crate) fn block_of(name: &str) -> Option<(&str, u64, &str)> {
 }
 
 /// What a block's parts have in common with those of its like.
-fn signature(parts: &Parts) -> Vec<(String, Decision, Vec<Vec<u64>>)> {
-    let numbers = |members: &[(Vec<u64>, &PlanEntry)]| members.iter().map(|(n, _)| n.clone()).collect();
+fn signature(parts: &Parts) -> Signature {
+    let numbers = |members: &[Member]| members.iter().map(|(n, _)| n.clone()).collect();
     parts.iter().map(|((_, name, decision), m)| (name.clone(), decision.clone(), numbers(m))).collect()
 }
 
 /// Puts blocks of a list that are alike into one group, the one with the first of them first.
-fn alike<'a>(blocks: Vec<(String, u64, Vec<(&'a str, &'a PlanEntry)>)>) -> Vec<Group<'a>> {
+fn alike<'a>(blocks: Vec<Block<'a>>) -> Vec<Group<'a>> {
     struct Kind<'a> {
-        list: String,
-        signature: Vec<(String, Decision, Vec<Vec<u64>>)>,
+        list: &'a str,
         numbers: Vec<u64>,
         merged: Parts<'a>,
     }
     let mut kinds: Vec<Kind> = Vec::new();
-    let mut known: BTreeMap<(String, Vec<(String, Decision, Vec<Vec<u64>>)>), usize> = BTreeMap::new();
-    for (list, number, members) in blocks {
+    let mut known: BTreeMap<(&str, Signature), usize> = BTreeMap::new();
+    for Block { list, number, members } in blocks {
         let parts = parts(&members);
-        let signature = signature(&parts);
-        match known.get(&(list.clone(), signature.clone())) {
-            Some(&i) => {
+        match known.entry((list, signature(&parts))) {
+            Entry::Occupied(known) => {
+                let i = *known.get();
                 kinds[i].numbers.push(number);
                 for (key, mut members) in parts {
                     kinds[i].merged.entry(key).or_default().append(&mut members);
                 }
             }
-            None => {
-                known.insert((list.clone(), signature.clone()), kinds.len());
-                kinds.push(Kind { list, signature, numbers: vec![number], merged: parts });
+            Entry::Vacant(new) => {
+                new.insert(kinds.len());
+                kinds.push(Kind { list, numbers: vec![number], merged: parts });
             }
         }
     }
     let group = |kind: Kind<'a>| {
-        debug_assert_eq!(kind.signature.len(), kind.merged.len());
         let dot = if kind.list.is_empty() { "" } else { "." };
         Group {
             name: format!("{}{dot}{}", kind.list, ranges(&kind.numbers)),
@@ -185,25 +202,24 @@ fn without_numbers(reason: &str) -> String {
 }
 
 fn rows<'a>(parts: &Parts<'a>, blocks: usize) -> Vec<Row<'a>> {
-    let row =
-        |((_, pattern, decision), members): (&(usize, String, Decision), &Vec<(Vec<u64>, &'a PlanEntry)>)| {
-            let first = members[0].1;
-            let same = members.iter().all(|(_, entry)| entry.reason == first.reason);
-            let sum = |bytes: fn(&PlanEntry) -> u64| members.iter().map(|(_, e)| bytes(e)).sum();
-            Row {
-                name: with_ranges(pattern, members, blocks),
-                first,
-                reason: if same { first.reason.clone() } else { decision.reason.clone() },
-                count: members.len(),
-                before: sum(|e| e.bytes_before),
-                after: sum(|e| e.bytes_after),
-            }
-        };
+    let row = |((_, pattern, decision), members): (&Key, &Vec<Member<'a>>)| {
+        let first = members[0].1;
+        let same = members.iter().all(|(_, entry)| entry.reason == first.reason);
+        let sum = |bytes: fn(&PlanEntry) -> u64| members.iter().map(|(_, e)| bytes(e)).sum();
+        Row {
+            name: with_ranges(pattern, members, blocks),
+            first,
+            reason: if same { first.reason.clone() } else { decision.reason.clone() },
+            count: members.len(),
+            before: sum(|e| e.bytes_before),
+            after: sum(|e| e.bytes_after),
+        }
+    };
     parts.iter().map(row).collect()
 }
 
 /// The pattern with the numbers of a list in place of its `*`, as far as that says all.
-fn with_ranges(pattern: &str, members: &[(Vec<u64>, &PlanEntry)], blocks: usize) -> String {
+fn with_ranges(pattern: &str, members: &[Member], blocks: usize) -> String {
     let Some((first, _)) = members.first() else { return pattern.to_owned() };
     let once = members.len() == blocks;
     if !(once || first.len() == 1) {
