@@ -20,7 +20,7 @@ const MAX_WORK: u64 = 2_000_000_000;
 
 impl Profile {
     /// The versions whose plans are intersected.
-    fn versions(self, architecture: &Architecture) -> Vec<Version> {
+    pub(super) fn versions(self, architecture: &Architecture) -> Vec<Version> {
         let only = architecture.row.as_ref().and_then(|row| row.only.as_deref());
         match (self, only) {
             (Profile::Portable, Some("v5")) | (Profile::V5, _) => vec![Version::V523],
