@@ -118,7 +118,7 @@ fn cast(
     options: &PlanOptions,
     converted: bool,
 ) -> Result<Option<(FloatType, String)>> {
-    if tensor.dtype.float().is_none() {
+    if !tensor.dtype.is_castable() {
         return Ok(None);
     }
     let first = || tensors.iter().find_map(|t| t.dtype.float());
