@@ -393,7 +393,7 @@ typedef uint32_t fourbit_plan_action;
 #endif // __cplusplus
 
 /**
- * What becomes of the per-expert linear layers of a mixture.
+ * What becomes of the experts of a mixture.
  */
 enum fourbit_plan_experts
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -412,6 +412,11 @@ enum fourbit_plan_experts
      * Convert them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
      */
     FOURBIT_PLAN_EXPERTS_FOUR_BIT = 2,
+    /**
+     * The same, and fused experts as one weight of three dimensions each: only this library reads the
+     * result (fourbit_weight_expert).
+     */
+    FOURBIT_PLAN_EXPERTS_FUSED_FOUR_BIT = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

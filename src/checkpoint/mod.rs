@@ -12,7 +12,7 @@ mod entries;
 mod finish;
 pub mod header;
 mod header_json;
-mod index;
+pub mod index;
 mod job;
 mod layout;
 pub mod limits;

@@ -107,7 +107,7 @@ pub fn dequantize_model(
 
 /// The plan that a quantized checkpoint's own config.json says it follows: its
 /// `llm_int8_skip_modules` and dtype, read as transformers 5 reads them, or 4 if that explains more of
-/// what was converted.
+/// what was converted and cast.
 pub fn plan_as_written(source: &Checkpoint, quantized: &Checkpoint) -> Result<Plan> {
     let place = quantized.directory().display();
     let config = quantized.config()?.ok_or_else(|| err!(NotFound, "{place}: no config.json"))?;
@@ -126,7 +126,13 @@ pub fn plan_as_written(source: &Checkpoint, quantized: &Checkpoint) -> Result<Pl
             spec: QuantSpec { block_size, ..QuantSpec::default() },
             ..PlanOptions::default()
         })?;
-        let differs = |e: &&PlanEntry| e.is_converted() != quantized.is_weight(&e.source.name);
+        let differs = |e: &&PlanEntry| match e.action {
+            Action::Quantize { .. } => !quantized.is_weight(&e.source.name),
+            Action::Keep { dtype } => {
+                let found = quantized.find(&e.source.name).map(|i| quantized.tensors()[i].dtype);
+                found != Some(dtype) || quantized.is_weight(&e.source.name)
+            }
+        };
         let differences = plan.entries.iter().filter(differs).count();
         if best.as_ref().is_none_or(|(fewest, _)| differences < *fewest) {
             best = Some((differences, plan));

@@ -18,6 +18,8 @@ mod guard;
 mod handle;
 mod log;
 mod model;
+#[cfg(test)]
+mod panics;
 mod plan;
 mod quantizer;
 mod sized;

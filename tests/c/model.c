@@ -13,8 +13,6 @@ static const char* const kNorm = "model.norm.weight";
 static const fourbit_dtype kOwn = {0, 0, 0};
 
 /* Sizes and places that programs are compiled against. */
-_Static_assert(offsetof(fourbit_load_config, struct_size) == 0, "first");
-_Static_assert(offsetof(fourbit_model_entry, struct_size) == 0, "first");
 _Static_assert(sizeof(fourbit_load_config) == 16, "size");
 _Static_assert(offsetof(fourbit_load_config, max_memory) == 8, "place");
 _Static_assert(sizeof(fourbit_model_entry) == 40 + 8 * FOURBIT_MAX_RANK, "size");

@@ -1,5 +1,5 @@
 //! Tiny models with the names, shapes and configs that real architectures have, and random weights.
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 
 mod decoders;
 mod mixtures;
