@@ -5,7 +5,7 @@
 # The last line is `N passed, N failed`, over single tests.
 source "$(dirname "$0")/common.sh"
 
-STEPS="lint rustdoc rust header headers build c abi consumer docs demo go"
+STEPS="lint reference rust header headers build c sanitizers abi consumer docs demo dist go"
 # Only by name: they download gigabytes.
 OPT_IN="interop"
 LOGS=$BUILD/logs
@@ -16,8 +16,8 @@ step_lint() {
     tools/lint.sh
 }
 
-step_rustdoc() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+step_reference() {
+    tools/docs.sh
 }
 
 step_rust() {
@@ -46,6 +46,10 @@ step_c() {
     return $status
 }
 
+step_sanitizers() {
+    tests/sanitizers/run.sh
+}
+
 step_abi() {
     tests/abi/run.sh
 }
@@ -60,6 +64,10 @@ step_docs() {
 
 step_demo() {
     tests/demo/run.sh
+}
+
+step_dist() {
+    tests/dist/run.sh
 }
 
 step_go() {
@@ -88,7 +96,7 @@ count() {
 }
 
 # What these test is what `build` makes.
-NEEDS_BUILD="c abi consumer docs demo go interop"
+NEEDS_BUILD="c sanitizers abi consumer docs demo dist go interop"
 build_failed=
 
 total_passed=0

@@ -180,8 +180,7 @@ impl<'a> Draft<'a> {
 
     /// Whether a tensor holds fused experts that are to be converted if possible.
     fn converts_fused(&self, each: &[Verdict]) -> bool {
-        self.options.experts == Experts::FusedFourBit
-            && each.iter().any(|verdict| *verdict == Err(Kept::FusedExperts))
+        self.options.experts == Experts::FusedFourBit && each.contains(&Err(Kept::FusedExperts))
     }
 
     /// What this library does with fused experts, which no version of transformers converts.

@@ -49,7 +49,7 @@ no_command_line_code() { ! grep -qaE 'clap_builder|indicatif|comfy.table' "$SHAR
 no_path_of_this_machine() {
     local file found
     for file in "$SHARED" "$STATIC" "$COMMAND"; do
-        found=$(grep -aoE '[[:print:]]*(\.cargo/|/registry/src/|'"$ROOT"'|'"$HOME"'/)[[:print:]]*' "$file" | head -n 3)
+        found=$(grep -aoE '[[:print:]]*(\.cargo/|'"$ROOT"'|'"$HOME"'/)[[:print:]]*' "$file" | head -n 3)
         same "paths in $file" "" "$found" || return 1
     done
 }

@@ -219,7 +219,7 @@ int main(int argc, char** argv) {
     rebuild(weight);
     plan_and_convert(argv[1], argv[2]);
     read_back(argv[2]);
-    NEED(calls > 0 && messages >= 0);
+    NEED(calls > 0 && messages > 0);
     OK(fourbit_set_log(NULL, NULL, 0));
     fourbit_weight_destroy(weight);
     fourbit_quantizer_destroy(quantizer);
