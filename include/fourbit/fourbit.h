@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * fourbit.h - 4-bit weights (NF4, FP4) as transformers and bitsandbytes write and read them.
  * Generated from src/ffi by cbindgen: change the Rust, then run `make header`.
  *
@@ -17,8 +18,11 @@
 
 #include <stddef.h>
 #include <stdint.h>
+/** Of this header: MAJOR * 10000 + MINOR * 100 + PATCH is what fourbit_version() gives. */
 #define FOURBIT_VERSION_MAJOR 0
+/** See FOURBIT_VERSION_MAJOR. */
 #define FOURBIT_VERSION_MINOR 1
+/** See FOURBIT_VERSION_MAJOR. */
 #define FOURBIT_VERSION_PATCH 0
 
 #if defined(_WIN32) && !defined(FOURBIT_STATIC)
@@ -64,8 +68,9 @@ struct DLManagedTensorVersioned;
 #define FOURBIT_GEMM_ACCUMULATE 2
 
 /**
- * Exact float32 products for every batch size, also where bfloat16 inputs would allow weights
- * rounded to bfloat16.
+ * Exact float32 products for every batch size, also where several rows of a 16-bit input would
+ * otherwise meet weights rounded to fewer bits: which inputs, and how many bits, docs/numerics.md
+ * says under "What is exact and what is rounded".
  */
 #define FOURBIT_GEMM_EXACT 4
 
@@ -313,15 +318,17 @@ enum fourbit_log_level
      */
     FOURBIT_LOG_LEVEL_OFF = 0,
     /**
-     * Something is likely not as the caller wishes.
+     * Something is likely not as the caller wishes: what a plan has to say, more threads than
+     * processors, a copy in every call.
      */
     FOURBIT_LOG_LEVEL_WARNING = 1,
     /**
-     * Choices made once: the instruction set, the number of threads.
+     * What was opened, chosen or finished: a context with its instruction set and threads, a
+     * checkpoint, a plan.
      */
     FOURBIT_LOG_LEVEL_INFO = 2,
     /**
-     * Steps of long operations.
+     * Steps of long operations: each file of a checkpoint that is written.
      */
     FOURBIT_LOG_LEVEL_DEBUG = 3,
 };
@@ -1222,7 +1229,8 @@ FOURBIT_API const char *fourbit_last_error(void);
 /**
  * Sends messages up to `max_level` (a fourbit_log_level) to `fn`; NULL turns logging off. One
  * per process. When it returns, the previous function is not running and will not run again.
- * The library never prints.
+ * The library never prints. Products send nothing but a few warnings; what could be said in every
+ * call is said a few times.
  *
  * @pre
  * `fn` and `user` stay valid until replaced.

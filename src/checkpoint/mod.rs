@@ -44,7 +44,7 @@ pub use layout::{Layout, LayoutOptions, OutputTensor, Place, ShardLayout, Unit};
 pub use locate::{INDEX_FILE, SINGLE_FILE};
 pub use model::{LoadOptions, Model, ModelEntry};
 pub use order::natural_order;
-pub use output::{OutputDirectory, SideContent, SideFile, side_files};
+pub use output::{OutputDirectory, SideContent, SideFile, check_replaceable, side_files, write_text};
 pub use planned::{dequantize_model, plan_as_written, quantized_config};
 pub use progress::{Phase, Progress, ProgressFn, SaveOptions, SaveReport};
 pub use quantize::quantize_checkpoint;

@@ -19,11 +19,13 @@ fn guarded() -> Vec<(&'static str, *const ())> {
         fourbit_checkpoint_open fourbit_checkpoint_tensor fourbit_checkpoint_weight fourbit_context_create
         fourbit_context_query fourbit_context_synchronize fourbit_dequantize fourbit_dequantize_checkpoint
         fourbit_device_count fourbit_device_query fourbit_gemm fourbit_grouped_gemm fourbit_memory_alloc
+        fourbit_model_find fourbit_model_get fourbit_model_len fourbit_model_load fourbit_model_read
+        fourbit_model_tensor fourbit_model_weight
         fourbit_plan_create fourbit_plan_find fourbit_plan_from_json fourbit_plan_get fourbit_plan_len
         fourbit_plan_summary fourbit_plan_to_json fourbit_quant_measure fourbit_quant_sizes
         fourbit_quantize fourbit_quantize_checkpoint fourbit_quantizer_create fourbit_quantizer_from_json
         fourbit_quantizer_query fourbit_quantizer_to_json fourbit_set_log fourbit_tensor_copy
-        fourbit_weight_copy_to fourbit_weight_deserialize fourbit_weight_from_parts fourbit_weight_part
+        fourbit_weight_copy_to fourbit_weight_deserialize fourbit_weight_expert fourbit_weight_from_parts fourbit_weight_part
         fourbit_weight_part_count fourbit_weight_query fourbit_weight_serialize fourbit_weight_to_dlpack
         fourbit_writer_add_tensor fourbit_writer_add_weight fourbit_writer_create fourbit_writer_finish
         fourbit_writer_set_config fourbit_writer_set_metadata
@@ -31,7 +33,7 @@ fn guarded() -> Vec<(&'static str, *const ())> {
 }
 
 /// Functions that cannot fail: they return no status.
-const UNGUARDED: [&str; 13] = [
+const UNGUARDED: [&str; 14] = [
     "fourbit_abi_version",
     "fourbit_build_info",
     "fourbit_checkpoint_destroy",
@@ -39,6 +41,7 @@ const UNGUARDED: [&str; 13] = [
     "fourbit_cpu_features",
     "fourbit_last_error",
     "fourbit_memory_free",
+    "fourbit_model_destroy",
     "fourbit_plan_destroy",
     "fourbit_quantizer_destroy",
     "fourbit_status_name",

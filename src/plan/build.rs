@@ -15,6 +15,7 @@ use super::types::{Action, Plan, PlanEntry, SourceTensor};
 use crate::config;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
+use crate::log::{Level, log};
 
 impl Plan {
     /// Plans a checkpoint from its config.json and the names, types and shapes of its tensors.
@@ -41,7 +42,24 @@ impl Plan {
             notes,
         };
         devices::assign(config, &mut plan, options)?;
+        report(&plan);
         Ok(plan)
+    }
+}
+
+/// Tells the log what a person should know.
+fn report(plan: &Plan) {
+    log(Level::Info, || {
+        let converted = plan.entries.iter().filter(|e| matches!(e.action, Action::Quantize { .. })).count();
+        let model = plan.model_type.as_deref().unwrap_or("unknown model type");
+        format!(
+            "plan: {model}, profile {}: {converted} of {} tensors become 4-bit",
+            plan.profile.name(),
+            plan.entries.len()
+        )
+    });
+    for note in &plan.notes {
+        log(Level::Warning, || format!("plan: {note}"));
     }
 }
 

@@ -20,7 +20,7 @@ const MAX_WORK: u64 = 2_000_000_000;
 
 impl Profile {
     /// The versions whose plans are intersected.
-    fn versions(self, architecture: &Architecture) -> Vec<Version> {
+    pub(super) fn versions(self, architecture: &Architecture) -> Vec<Version> {
         let only = architecture.row.as_ref().and_then(|row| row.only.as_deref());
         match (self, only) {
             (Profile::Portable, Some("v5")) | (Profile::V5, _) => vec![Version::V523],
@@ -180,8 +180,7 @@ impl<'a> Draft<'a> {
 
     /// Whether a tensor holds fused experts that are to be converted if possible.
     fn converts_fused(&self, each: &[Verdict]) -> bool {
-        self.options.experts == Experts::FusedFourBit
-            && each.iter().any(|verdict| *verdict == Err(Kept::FusedExperts))
+        self.options.experts == Experts::FusedFourBit && each.contains(&Err(Kept::FusedExperts))
     }
 
     /// What this library does with fused experts, which no version of transformers converts.

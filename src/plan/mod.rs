@@ -12,6 +12,7 @@ mod decide;
 mod devices;
 mod draft;
 mod exclude;
+mod explain;
 mod explicit;
 mod fused;
 mod generic;
@@ -28,6 +29,8 @@ mod table;
 mod types;
 
 pub(crate) use architecture::Architecture;
+pub use explain::{Explanation, Opinion};
+pub use generic::{Hints, Kind};
 pub use matchers::{PatternSet, Reader};
 pub(crate) use names::natural_order;
 pub use options::{Experts, PlanOptions};

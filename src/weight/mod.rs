@@ -5,6 +5,7 @@ mod expert;
 mod image;
 mod parts;
 mod state_json;
+mod statistics;
 
 pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};

@@ -93,6 +93,64 @@ void experts(const fourbit::context& on, const fourbit::quantizer& quantizer) {
     CHECK(std::vector<float>(grouped.end() - 32, grouped.end()) == alone);
 }
 
+// A mixture with fused experts, [experts, out, in]: written, planned, quantized, loaded,
+// multiplied.
+void mixture(const fourbit::context& on, const fourbit::quantizer& quantizer) {
+    const std::string name = "model.layers.0.mlp.experts.down_proj";
+    constexpr std::size_t experts = 3, outputs = 64, inputs = 48;
+    const std::vector<float> source = numbers(experts * outputs * inputs, 3);
+    {
+        fourbit::writer writer("mixture");
+        writer.add(name, fourbit::const_view(source, {experts, outputs, inputs}));
+        writer.set_config(R"({"model_type": "qwen3_moe", "hidden_size": 64, "num_experts": 3,)"
+                          R"( "torch_dtype": "float32"})");
+        writer.finish();
+    }
+    const fourbit::checkpoint plain("mixture");
+    CHECK(!fourbit::plan(quantizer, plain).entry(0).is_converted());
+    fourbit::plan_options options;
+    options.experts = FOURBIT_PLAN_EXPERTS_FUSED_FOUR_BIT;
+    const fourbit::plan plan(quantizer, plain, options);
+    CHECK(plan.entry(0).is_converted());
+    CHECK(plan.entry(0).reason.find("each [out, in]: only this library") != std::string_view::npos);
+    fourbit::quantize_checkpoint(quantizer, plain, plan, "mixture-4bit");
+    const fourbit::checkpoint quantized("mixture-4bit");
+    CHECK(quantized.config().find("\"fourbit_experts\": \"fused4bit\"") != std::string::npos);
+
+    const fourbit::model model(quantizer, quantized);
+    const fourbit::weight fused = model.weight(name);
+    CHECK(fused.shape() == fourbit::shape(experts, outputs, inputs));
+    CHECK(fourbit::model(quantizer, plain, plan).weight(name).serialize() == fused.serialize());
+    std::vector<float> decoded(source.size());
+    fourbit::dequantize(on, fused, {decoded, {experts, outputs, inputs}});
+    std::vector<fourbit::weight> each;
+    std::vector<const fourbit::weight*> pointers;
+    for (std::size_t e = 0; e < experts; ++e) {
+        each.push_back(fused.expert(e));
+    }
+    for (const fourbit::weight& expert : each) {
+        pointers.push_back(&expert);
+    }
+    const std::vector<std::int64_t> offsets = {0, 2, 3, 5};
+    const std::vector<float> input = numbers(5 * inputs, 4);
+    std::vector<float> output(5 * outputs);
+    fourbit::grouped_gemm(on, {input, {5, inputs}}, offsets, pointers, {output, {5, outputs}});
+    for (std::size_t e = 0; e < experts; ++e) {
+        for (auto row = static_cast<std::size_t>(offsets[e]);
+             row < static_cast<std::size_t>(offsets[e + 1]); ++row) {
+            for (std::size_t o = 0; o < outputs; ++o) {
+                double sum = 0;
+                for (std::size_t i = 0; i < inputs; ++i) {
+                    sum += static_cast<double>(decoded[(e * outputs + o) * inputs + i]) *
+                           static_cast<double>(input[row * inputs + i]);
+                }
+                const double difference = sum - static_cast<double>(output[row * outputs + o]);
+                CHECK(difference < 1e-4 && difference > -1e-4);
+            }
+        }
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -107,5 +165,6 @@ int main(int argc, char** argv) {
         planned(quantizer, source);
         interrupting(quantizer, source);
         experts(on, quantizer);
+        mixture(on, quantizer);
     });
 }

@@ -68,7 +68,7 @@ struct Wanted {
 }
 
 enum What {
-    Stored(Weight),
+    Stored(Box<Weight>),
     Mapped(usize),
     Made(Recipe),
 }
@@ -81,7 +81,7 @@ impl Wanted {
                 for &(_, index) in &weight.parts {
                     check_part(planned[index], &name)?;
                 }
-                (planned[weight.parts[0].1].device, What::Stored(checkpoint.weight(&name)?))
+                (planned[weight.parts[0].1].device, What::Stored(Box::new(checkpoint.weight(&name)?)))
             }
             Entry::Tensor(index) => {
                 let index = *index;

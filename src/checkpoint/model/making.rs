@@ -140,7 +140,7 @@ impl Making {
         Ok(Some(match work {
             Work::Quantize(work) => {
                 let (shape, dtype) = (work.stream.shape(), work.stream.dtype());
-                Content::Weight(assemble(spec, shape, dtype, first, second)?)
+                Content::Weight(Box::new(assemble(spec, shape, dtype, first, second)?))
             }
             Work::Cast { .. } => Content::Cast(first),
         }))

@@ -47,7 +47,7 @@ pub struct ModelEntry {
 }
 
 enum Content {
-    Weight(Weight),
+    Weight(Box<Weight>),
     /// In the planned type, which is not the stored one.
     Cast(AlignedBytes),
     /// In the planned type, in the file; the number of the tensor.
@@ -95,9 +95,9 @@ impl Model {
     pub fn weight(&self, name: &str) -> Result<Weight> {
         let entry = self.entry(name)?;
         match &entry.content {
-            Content::Weight(weight) => Ok(weight.clone()),
+            Content::Weight(weight) => Ok(Weight::clone(weight)),
             Content::OnDisk(recipe @ Recipe::Quantize { .. }) => match self.make(*recipe)? {
-                Content::Weight(weight) => Ok(weight),
+                Content::Weight(weight) => Ok(*weight),
                 _ => Err(err!(InvalidState, "{}: no weight was made of it", quoted(name))),
             },
             _ => Err(entry.wrong_kind("a plain tensor", "a tensor")),
