@@ -8,7 +8,7 @@
 //
 // # Ownership
 //
-// Contexts, quantizers, weights, checkpoints, plans and writers hold memory that Go's collector does not
+// Contexts, quantizers, weights, checkpoints, models, plans and writers hold memory that Go's collector does not
 // see: Close them. (What is forgotten is freed when the collector finds it.) They may be closed in any
 // order, and more than once: objects keep alive what they use. Methods of what is closed return ErrClosed.
 //

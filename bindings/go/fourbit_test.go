@@ -256,3 +256,25 @@ func collect() {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// Nothing is closed here, and nothing used after the call that uses it last: that call has to keep it alive.
+// With the tag fourbit_collect the collector runs right then.
+func TestTheLastCallKeepsItsObjectAlive(t *testing.T) {
+	for range 20 {
+		ctx, err := fourbit.NewContext(fourbit.ContextConfig{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		quantizer, err := ctx.NewQuantizer(fourbit.QuantConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		weight, err := quantizer.Quantize(fourbit.Float32s(random(1, 64*64), 64, 64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image, err := weight.Serialize(); err != nil || len(image) < 64*64/2 {
+			t.Fatalf("%d bytes, %v", len(image), err)
+		}
+	}
+}

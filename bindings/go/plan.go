@@ -35,6 +35,9 @@ const (
 	ExpertsSixteenBit Experts = C.FOURBIT_PLAN_EXPERTS_SIXTEEN_BIT
 	// ExpertsFourBit converts them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
 	ExpertsFourBit Experts = C.FOURBIT_PLAN_EXPERTS_FOUR_BIT
+	// ExpertsFusedFourBit also converts experts that are stored as one tensor of three dimensions, for Expert
+	// and GroupedGemm: nothing but this library reads the result.
+	ExpertsFusedFourBit Experts = C.FOURBIT_PLAN_EXPERTS_FUSED_FOUR_BIT
 )
 
 // Action is what happens to a tensor.
