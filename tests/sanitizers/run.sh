@@ -23,7 +23,7 @@ build_and_run() {
     [ "${1##*.}" = c ] || compile=(clang++ -std=c++17)
     "${compile[@]}" "${FLAGS[@]}" "$1" -o "$WORK/$name" -L"$LIB" -lfourbit -lm -lpthread -Wl,-rpath,"$LIB" || return 1
     # Without this a broken set-up would pass for a clean run.
-    nm "$WORK/$name" | grep -q __asan_init || return 1
+    nm "$WORK/$name" | grep __asan_init >/dev/null || return 1
     mkdir -p "$WORK/$name.scratch" && (cd "$WORK/$name.scratch" && "$WORK/$name" "$ROOT")
 }
 
