@@ -71,17 +71,17 @@ fn entry(
     options: &PlanOptions,
 ) -> PlanEntry {
     let bytes_before = sizes::plain(&tensor.shape, tensor.dtype);
-    let (action, bytes_after) = match (verdict, tensor.dtype.float()) {
-        (Ok(converted), Some(_)) => {
+    let (action, bytes_after) = match (verdict, tensor.dtype.is_castable()) {
+        (Ok(converted), true) => {
             let dtype = casts.of(architecture, &tensor.name, true);
             let transpose = *converted == Converted::Conv1d;
             (Action::Quantize { dtype, transpose }, sizes::quantized(&tensor.shape, dtype, &options.spec))
         }
-        (_, Some(_)) => {
+        (_, true) => {
             let dtype = DType::from(casts.of(architecture, &tensor.name, false));
             (Action::Keep { dtype }, sizes::plain(&tensor.shape, dtype))
         }
-        (_, None) => (Action::Keep { dtype: tensor.dtype }, bytes_before),
+        (_, false) => (Action::Keep { dtype: tensor.dtype }, bytes_before),
     };
     let reason = match verdict {
         Ok(converted) => converted.to_string(),

@@ -107,6 +107,12 @@ class weight : public detail::handle<fourbit_weight, fourbit_weight_destroy> {
         return weight(detail::make<fourbit_weight>(fourbit_weight_copy_to, c(), on.c()));
     }
 
+    /// Matrix `index` of a weight of three dimensions (fused experts) as a weight of its own, which
+    /// shares the codes and may outlive this one. Where it is [in, out], multiply with `transpose`.
+    weight expert(std::uint64_t index) const {
+        return weight(detail::make<fourbit_weight>(fourbit_weight_expert, c(), index));
+    }
+
     /// Part `index` as a read-only DLPack tensor without a copy; it lives on after the weight.
     /// dlpack.h must be included where this is called.
     template <class Managed = DLManagedTensorVersioned>
