@@ -5,9 +5,9 @@ source "$(dirname "$0")/../tap.sh"
 
 WORK=$BUILD/sanitizers
 LIB=$BUILD/stage/lib
-FLAGS=(-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+FLAGS=("-fsanitize=address,undefined" -fno-sanitize-recover=all -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
     -Wno-sign-conversion -Werror -Iinclude -Ibindings/cpp/include)
-export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 rm -rf "$WORK"
 mkdir -p "$WORK"
 
