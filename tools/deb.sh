@@ -82,6 +82,7 @@ transformers and bitsandbytes byte for byte, without Python."
 NEEDS="libc6 (>= $(libc_version "$TREE/usr/$LIBDIR/libfourbit.so.$VERSION" "$TREE/usr/bin/fourbit")), libgcc-s1"
 
 move "$LIBRARY" "$LIBDIR/libfourbit.so.$VERSION" "$LIBDIR/libfourbit.so.$ABI"
+chmod 644 "$OUT/$LIBRARY/usr/$LIBDIR/libfourbit.so.$VERSION" # Debian's libraries are not executable
 move libfourbit-dev "$LIBDIR/libfourbit.so" "$LIBDIR/libfourbit.a" "$LIBDIR/cmake" "$LIBDIR/pkgconfig" include
 move fourbit bin
 mkdir -p "$OUT/libfourbit-dev/usr/share/doc/libfourbit-dev"

@@ -16,7 +16,8 @@ mkdir -p "$OUT"
 
 cargo metadata --locked --format-version 1 --features cli \
     --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" |
-    python3 tools/sbom.py "$SOURCE_DATE_EPOCH" >"$OUT/$NAME.spdx.json"
+    python3 tools/sbom.py "$SOURCE_DATE_EPOCH" \
+        "$(cargo tree --locked --edges normal --features cli --prefix none --format '{p}')" >"$OUT/$NAME.spdx.json"
 cmake --install "$BUILD" --prefix "$OUT/$NAME" >"$BUILD/dist-install.log"
 cp "$OUT/$NAME.spdx.json" "$OUT/$NAME/share/doc/fourbit/sbom.spdx.json"
 tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u+rw,go+r-w,a+X \

@@ -1,8 +1,9 @@
 """The software bill of materials of what is shipped, as SPDX 2.3 JSON.
-sbom.py COMMIT_TIME <metadata.json >sbom.spdx.json
+sbom.py COMMIT_TIME TREE <metadata.json >sbom.spdx.json
 
-The input is `cargo metadata --format-version 1 --filter-platform TARGET --features cli`. Listed are the crates that
-end up in the libraries and the command: neither development nor build dependencies."""
+The input is `cargo metadata --format-version 1 --filter-platform TARGET --features cli`, TREE the text of
+`cargo tree --edges normal --features cli --prefix none --format {p}`. Listed are the crates of both, which are those that
+end up in the libraries and the command: metadata alone turns on what only tests ask for."""
 
 import datetime
 import hashlib
@@ -17,15 +18,18 @@ def checksums(lock):
     return {(name, version): digest for name, version, digest in entry.findall(lock)}
 
 
-def linked(metadata):
+def linked(metadata, tree):
     """Ids of the root and of what it links, directly or not; pairs of those that depend on each other."""
+    built = {tuple(line.split()[:2]) for line in tree.splitlines()}
+    is_built = {p["id"]: (p["name"], "v" + p["version"]) in built for p in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     root = metadata["resolve"]["root"]
     seen, waiting, pairs = {root}, [root], []
     while waiting:
         user = waiting.pop()
         for dependency in nodes[user]["deps"]:
-            if all(kind["kind"] is not None for kind in dependency["dep_kinds"]):
+            of_tests = all(kind["kind"] is not None for kind in dependency["dep_kinds"])
+            if of_tests or not is_built[dependency["pkg"]]:
                 continue
             pairs.append((user, dependency["pkg"]))
             if dependency["pkg"] not in seen:
@@ -63,8 +67,8 @@ def describe(package, digests):
     return entry
 
 
-def document(metadata, lock, created):
-    root, ids, pairs = linked(metadata)
+def document(metadata, tree, lock, created):
+    root, ids, pairs = linked(metadata, tree)
     packages = {package["id"]: package for package in metadata["packages"]}
     digests = checksums(lock)
     name = f"{packages[root]['name']}-{packages[root]['version']}"
@@ -87,7 +91,7 @@ def main():
     created = datetime.datetime.fromtimestamp(int(sys.argv[1]), datetime.timezone.utc)
     with open("Cargo.lock", encoding="utf-8") as file:
         lock = file.read()
-    json.dump(document(json.load(sys.stdin), lock, created.strftime("%Y-%m-%dT%H:%M:%SZ")), sys.stdout, indent=1)
+    json.dump(document(json.load(sys.stdin), sys.argv[2], lock, created.strftime("%Y-%m-%dT%H:%M:%SZ")), sys.stdout, indent=1)
     print()
 
 

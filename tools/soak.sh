@@ -35,6 +35,7 @@ need_nightly() {
 sanitized() {
     local kind=$1
     shift
+    # shellcheck disable=SC2046
     CARGO_TARGET_DIR=$BUILD/sanitize-$kind RUSTFLAGS="-Zsanitizer=$kind" \
         cargo +nightly test -Zbuild-std --target "$HOST" $(printf -- '--test %s ' "$@") -- --nocapture
 }

@@ -58,7 +58,7 @@ debian_links() {
     local usr=$WORK/root/usr lib
     lib=$usr/lib/$(cc -print-multiarch)
     local flags
-    read -ra flags < <(env PKG_CONFIG_LIBDIR="$lib/pkgconfig" pkg-config --define-prefix --cflags --libs fourbit)
+    read -ra flags < <(env PKG_CONFIG_LIBDIR="$lib/pkgconfig" pkg-config --cflags --libs fourbit)
     builds_and_runs "${flags[@]}" -Wl,-rpath,"$lib" && same "fourbit --version" "fourbit $VERSION" "$("$usr/bin/fourbit" --version)"
 }
 

@@ -1,11 +1,11 @@
 /* Preloaded into a process, makes file operations fail as a bad disk would.
  *
  * FOURBIT_FAULT=OPERATION:NUMBER:KIND, OPERATION one of pread, pwrite, fsync, rename, fallocate.
- *   KIND eio, enospc: call NUMBER (from 1) fails with that error; so do all later ones of that operation.
- *   KIND short: every call reads or writes at most half of what was asked, NUMBER is ignored.
- *   KIND eintr: every other call is interrupted.
- *   KIND count: nothing fails; at the end the number of calls is written to $FOURBIT_FAULT_COUNT.
- * Only regular files count, so a process can still say what happened. */
+ *   KIND eio, enospc: call NUMBER (from 1) fails with that error; so do all later ones of that
+ * operation. KIND short: every call reads or writes at most half of what was asked, NUMBER is
+ * ignored. KIND eintr: every other call is interrupted. KIND count: nothing fails; at the end the
+ * number of calls is written to $FOURBIT_FAULT_COUNT. Only regular files count, so a process can
+ * still say what happened. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -73,16 +73,15 @@ ssize_t pwrite64(int fd, const void* buffer, size_t count, off64_t offset) {
     return is_file(fd) && fails("pwrite", &count) ? -1 : NEXT(pwrite64)(fd, buffer, count, offset);
 }
 
-int fsync(int fd) {
-    return is_file(fd) && fails("fsync", NULL) ? -1 : NEXT(fsync)(fd);
-}
+int fsync(int fd) { return is_file(fd) && fails("fsync", NULL) ? -1 : NEXT(fsync)(fd); }
 
 int rename(const char* from, const char* to) {
     return fails("rename", NULL) ? -1 : NEXT(rename)(from, to);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t length) {
-    int (*next)(int, int, off_t, off_t) = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
+    int (*next)(int, int, off_t, off_t) =
+        (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
     return fails("fallocate", NULL) ? -1 : next(fd, mode, offset, length);
 }
 

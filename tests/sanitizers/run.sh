@@ -5,9 +5,9 @@ source "$(dirname "$0")/../tap.sh"
 
 WORK=$BUILD/sanitizers
 LIB=$BUILD/stage/lib
-FLAGS=(-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+FLAGS=("-fsanitize=address,undefined" -fno-sanitize-recover=all -g -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
     -Wno-sign-conversion -Werror -Iinclude -Ibindings/cpp/include)
-export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 rm -rf "$WORK"
 mkdir -p "$WORK"
 
@@ -23,7 +23,7 @@ build_and_run() {
     [ "${1##*.}" = c ] || compile=(clang++ -std=c++17)
     "${compile[@]}" "${FLAGS[@]}" "$1" -o "$WORK/$name" -L"$LIB" -lfourbit -lm -lpthread -Wl,-rpath,"$LIB" || return 1
     # Without this a broken set-up would pass for a clean run.
-    nm "$WORK/$name" | grep -q __asan_init || return 1
+    nm "$WORK/$name" | grep __asan_init >/dev/null || return 1
     mkdir -p "$WORK/$name.scratch" && (cd "$WORK/$name.scratch" && "$WORK/$name" "$ROOT")
 }
 

@@ -183,7 +183,8 @@ impl Product<'_> {
 fn fetch(job: &GemmJob, row: usize, columns: &std::ops::Range<usize>, panel: usize) -> Fetch {
     const LINE: usize = 64;
     let row_bytes = job.k as usize / 2;
-    let lines = (columns.len() / 2).div_ceil(LINE);
+    // A single column has half a byte per row.
+    let lines = columns.len().div_ceil(2).div_ceil(LINE).max(1);
     // One line per pair of rows; a line holds the codes of two panels.
     let first = panel * (DEPTH / 2);
     let start = job.weight.codes.wrapping_add((row + first / lines) * row_bytes + columns.start / 2);

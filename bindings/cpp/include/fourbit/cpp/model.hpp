@@ -27,6 +27,7 @@ struct load_options {
     /// Bytes that weights and casts may take, what is mapped not counted; 0: no limit.
     std::uint64_t max_memory = 0;
 
+    /// The C struct.
     fourbit_load_config c() const noexcept {
         auto config = sized<fourbit_load_config>();
         config.max_memory = max_memory;
