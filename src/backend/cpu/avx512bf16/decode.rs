@@ -40,9 +40,7 @@ unsafe fn decode_terms<const TERMS: usize>(panel: &PanelDecode<'_>) {
     // SAFETY: passed on.
     unsafe {
         match (panel.order, job.weight.scales) {
-            (TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => {
-                even_rows::<TERMS>(panel, absmax)
-            }
+            (TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => even_rows::<TERMS>(panel, absmax),
             (TileOrder::By64, _) => rows::<TERMS, true>(panel),
             (TileOrder::By32, _) => rows::<TERMS, false>(panel),
             (TileOrder::Natural, _) => natural_rows::<TERMS>(panel),

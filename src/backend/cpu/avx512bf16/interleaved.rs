@@ -126,11 +126,7 @@ unsafe fn even<const TERMS: usize>(run: &PairDecode<'_>, absmax: *const f32) {
 /// The tiles lie inside the strips.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-unsafe fn store<const TERMS: usize>(
-    run: &PairDecode<'_>,
-    pair: usize,
-    weights: &[[[__m512i; 2]; TERMS]; 2],
-) {
+unsafe fn store<const TERMS: usize>(run: &PairDecode<'_>, pair: usize, weights: &[[[__m512i; 2]; TERMS]; 2]) {
     let [even_row, odd_row] = weights;
     for (term, (evens, odds)) in even_row.iter().zip(odd_row).enumerate() {
         for (half, (even, odd)) in evens.iter().zip(odds).enumerate() {

@@ -33,7 +33,7 @@ fn block_rows(job: &GemmJob) -> usize {
 /// input and codes, and let decoding overlap multiplying; with more input tiles than fit registers,
 /// sums must be loaded and stored each time.
 fn step_rows(job: &GemmJob) -> usize {
-    if input_tiles(job) == 1 || terms(job) == 2 { 2 * TILE_DEPTH } else { DEPTH / 2 }
+    if input_tiles(job) <= 2 || terms(job) == 2 { 2 * TILE_DEPTH } else { DEPTH / 2 }
 }
 
 /// `f32` elements of the sums of a panel.

@@ -115,7 +115,11 @@ unsafe fn factors(run: &FactorRun) {
         for input in 0..run.inputs {
             // SAFETY: the scales and the input's element exist; `out` has room.
             unsafe {
-                let factor = run.input.offset(input as isize * run.input_stride).add(row * run.input_step).read_unaligned();
+                let factor = run
+                    .input
+                    .offset(input as isize * run.input_stride)
+                    .add(row * run.input_step)
+                    .read_unaligned();
                 let factors = _mm256_set1_ps(factor);
                 for start in (0..whole).step_by(LANES) {
                     let products = _mm256_mul_ps(_mm256_loadu_ps(scales.add(start)), factors);
