@@ -388,6 +388,26 @@ fn more_rows_than_fit_at_once() {
     check_all(cases, &mut Random::new(4));
 }
 
+/// So many weight rows that their sums are divided into chunks, which are added at the end.
+#[test]
+fn many_weight_rows_transposed() {
+    let shapes =
+        [(1, 600, 160), (2, 2100, 96), (6, 1100, 224), (7, 4300, 64), (19, 8300, 96), (16, 4200, 33)];
+    let cases = shapes.into_iter().flat_map(|(m, n, k)| {
+        DTYPES.into_iter().enumerate().map(move |(i, input_type)| Case {
+            input_type,
+            double: i == 1,
+            block_size: BlockSize::ALL[(m + i) % BlockSize::ALL.len()],
+            transpose: true,
+            gaps: (1, 2),
+            accumulate: i == 2,
+            edge: if i == 0 { Edge::Start } else { Edge::End },
+            ..plain(m, n, k)
+        })
+    });
+    check_all(cases, &mut Random::new(8));
+}
+
 #[test]
 fn every_block_size_against_every_kind_of_row() {
     let sizes = BlockSize::ALL.into_iter();

@@ -33,6 +33,9 @@ const MIN_COLUMNS: usize = 256;
 /// How many bytes of a stream lie between fetching and use, at least.
 const AHEAD: usize = 2048;
 
+/// Up to so many input rows this is faster than tiles, whatever the input's type.
+pub(super) const ALWAYS_INPUTS: usize = 4;
+
 /// Whether transposed products with `rows` input rows are computed so: not if weight rows begin
 /// inside groups of elements that are decoded together.
 pub(super) fn takes(job: &GemmJob, rows: usize, kernels: &Kernels) -> bool {

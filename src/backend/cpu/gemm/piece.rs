@@ -26,6 +26,7 @@ impl Path {
     fn of(job: &GemmJob, rows: usize, kernels: &'static Kernels) -> Self {
         match &kernels.tiles {
             _ if depth_and_width(job).0 == 0 => Path::Panel,
+            _ if rows <= axpy::ALWAYS_INPUTS && axpy::takes(job, rows, kernels) => Path::Axpy,
             Some(tiles) if tiles::takes(job, rows) => Path::Tiles(tiles),
             _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
             _ if axpy::takes(job, rows, kernels) => Path::Axpy,

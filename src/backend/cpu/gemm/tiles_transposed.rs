@@ -1,10 +1,11 @@
 //! 16-bit input rows, transposed: pairs of weight rows are decoded to panels of `bf16` tiles, 64
-//! columns by [`DEPTH`] rows, and every panel is multiplied with all input rows, packed as for
-//! `tiles.rs`.
+//! columns wide, and every panel is multiplied with all input rows, packed as for `tiles.rs`.
 //!
-//! Panels are taken along the weight's rows, whose codes are fetched in the order in which they lie
-//! in memory while the [`DEPTH`] rows before are multiplied. As in `axpy.rs`, weight rows are cut
+//! Panels are taken along a block of weight rows, while the codes of the next block are fetched in
+//! the order in which they lie in memory. As in `axpy.rs`, weight rows are cut
 //! into chunks that follow from the shape alone.
+
+use std::ops::Range;
 
 use super::super::runner::Runner;
 use super::kernels::*;
@@ -19,9 +20,21 @@ const TILE: usize = TILE_WIDTH * TILE_WIDTH;
 /// Weight rows of a chunk, at least, for each 16 input rows: bounds the share of adding the chunks'
 /// sums.
 const CHUNK_ROWS: usize = 2048;
-/// Bytes of a task's sums, and of the codes of two blocks of weight rows, about: they share the
-/// second-level cache.
-const TASK_BYTES: usize = 5 << 18;
+/// Bytes of a task's sums, at most: they share the second-level cache with codes.
+const TASK_BYTES: usize = 1 << 19;
+
+/// Weight rows whose panels follow one another: fewer keep more of the cache free, more spare
+/// loading and storing sums.
+fn block_rows(job: &GemmJob) -> usize {
+    if input_tiles(job) <= 2 { DEPTH / 2 } else { DEPTH }
+}
+
+/// Weight rows that are decoded and multiplied together. Few leave most of the first-level cache to
+/// input and codes, and let decoding overlap multiplying; with more input tiles than fit registers,
+/// sums must be loaded and stored each time.
+fn step_rows(job: &GemmJob) -> usize {
+    if input_tiles(job) <= 2 || terms(job) == 2 { 2 * TILE_DEPTH } else { DEPTH / 2 }
+}
 
 /// `f32` elements of the sums of a panel.
 fn panel_sums(job: &GemmJob) -> usize {
@@ -47,7 +60,7 @@ pub(super) fn chunks(job: &GemmJob) -> usize {
 /// Output columns per task: a multiple of two panels, whose codes share cache lines.
 pub(super) fn task_columns(job: &GemmJob, runner: &Runner) -> usize {
     let pairs = (job.k as usize).div_ceil(2 * PANEL_COLUMNS).max(1);
-    let most = TASK_BYTES / (DEPTH + 4 * TILE_WIDTH * input_tiles(job)) / (2 * PANEL_COLUMNS);
+    let most = TASK_BYTES / (2 * PANEL_COLUMNS * input_tiles(job) * TILE_WIDTH * size_of::<f32>());
     let runs = (4 * runner.threads()).div_ceil(chunks(job)).max(pairs.div_ceil(most.max(1)));
     pairs.div_ceil(runs) * 2 * PANEL_COLUMNS
 }
@@ -88,8 +101,8 @@ impl Product<'_> {
         // SAFETY: rows and columns exist; the scratch holds a panel.
         unsafe {
             (self.tiles.begin)();
-            for row in (start..end).step_by(DEPTH) {
-                let rows = row..end.min(row + DEPTH);
+            for row in (start..end).step_by(block_rows(self.job)) {
+                let rows = row..end.min(row + block_rows(self.job));
                 let before = if row == start { Sums::Zero } else { Sums::Memory };
                 self.block(rows, first..first + count, chunk, before, lease.pointer());
             }
@@ -98,51 +111,78 @@ impl Product<'_> {
         Ok(())
     }
 
-    /// Adds up to [`DEPTH`] weight rows to a chunk's sums.
+    /// Adds a block of weight rows to a chunk's sums.
     ///
     /// # Safety
     /// As [`columns`](Self::columns); the rows exist; `weights` has room for a panel.
     unsafe fn block(
         &self,
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
+        rows: Range<usize>,
+        columns: Range<usize>,
         chunk: usize,
         before: Sums,
         weights: *mut u8,
     ) {
-        let (job, terms, input_tiles) = (self.job, terms(self.job), input_tiles(self.job));
-        let inputs = self.packed.wrapping_add(rows.start / DEPTH * input_tiles * terms * STRIP_BYTES);
+        let (block, step) = (block_rows(self.job), step_rows(self.job));
+        let resident = input_tiles(self.job) == 1;
+        // One part is decoded before the last is multiplied, whose stores have then reached the cache.
+        let (mut decoded, mut waiting) = (0, None);
         for (panel, column) in columns.clone().step_by(PANEL_COLUMNS).enumerate() {
-            let decode = PairDecode {
-                job,
-                row: rows.start,
-                rows: rows.len(),
-                column,
-                columns: PANEL_COLUMNS.min(columns.end - column),
-                order: order(job),
-                terms,
-                out: weights,
-                scales_ahead: DEPTH * job.k as usize,
-                fetch: fetch(job, rows.start + DEPTH, &columns, panel),
-            };
-            let product = PanelProduct {
-                weights,
-                weight_tiles: PANEL_TILES,
-                inputs,
-                input_tiles,
-                terms,
-                // Decoding fills two tiles at a time.
-                steps: rows.len().div_ceil(2 * TILE_DEPTH) * 2,
-                sums: self.sums(chunk, column),
-                before,
-                after: Sums::Memory,
-                transpose: true,
-            };
-            // SAFETY: passed on.
-            unsafe {
-                (self.tiles.decode_pairs)(&decode);
-                (self.tiles.multiply)(&product);
+            let sums = self.sums(chunk, column);
+            for row in rows.clone().step_by(step) {
+                let part = row..rows.end.min(row + step);
+                let weights = weights.wrapping_add(decoded % 2 * step / TILE_DEPTH * TILE_BYTES);
+                decoded += 1;
+                let decode = PairDecode {
+                    job: self.job,
+                    row,
+                    rows: part.len(),
+                    column,
+                    columns: PANEL_COLUMNS.min(columns.end - column),
+                    order: order(self.job),
+                    terms: terms(self.job),
+                    out: weights,
+                    scales_ahead: block * self.job.k as usize,
+                    fetch: fetch(self.job, rows.start + block, &columns, panel * block + row - rows.start),
+                };
+                let (first, last) = (row == rows.start, part.end == rows.end);
+                let between = if resident { Sums::Registers } else { Sums::Memory };
+                let product = PanelProduct {
+                    before: if first { before } else { between },
+                    after: if last { Sums::Memory } else { between },
+                    ..self.product(&part, weights, sums)
+                };
+                // SAFETY: passed on.
+                unsafe {
+                    (self.tiles.decode_pairs)(&decode);
+                    if let Some(last) = waiting.replace(product) {
+                        (self.tiles.multiply)(&last);
+                    }
+                }
             }
+        }
+        if let Some(last) = waiting {
+            // SAFETY: passed on.
+            unsafe { (self.tiles.multiply)(&last) };
+        }
+    }
+
+    /// The product with decoded weight rows.
+    fn product(&self, rows: &Range<usize>, weights: *const u8, sums: *mut f32) -> PanelProduct {
+        let (input_tiles, terms) = (input_tiles(self.job), terms(self.job));
+        let chunk = rows.start / DEPTH * input_tiles * terms * STRIP_BYTES;
+        PanelProduct {
+            weights,
+            weight_tiles: PANEL_TILES,
+            inputs: self.packed.wrapping_add(chunk + rows.start % DEPTH / TILE_DEPTH * TILE_BYTES),
+            input_tiles,
+            terms,
+            // Decoding fills two tiles at a time.
+            steps: rows.len().div_ceil(2 * TILE_DEPTH) * 2,
+            sums,
+            before: Sums::Memory,
+            after: Sums::Memory,
+            transpose: true,
         }
     }
 
@@ -178,15 +218,15 @@ impl Product<'_> {
     }
 }
 
-/// What to fetch while panel number `panel` is decoded: its share of the codes of the columns in the
-/// [`DEPTH`] weight rows from `row` on.
-fn fetch(job: &GemmJob, row: usize, columns: &std::ops::Range<usize>, panel: usize) -> Fetch {
+/// What to fetch while weight rows are decoded: of the columns of the rows from `row` on, the lines
+/// that are the share of those after `decoded` rows of panels.
+fn fetch(job: &GemmJob, row: usize, columns: &Range<usize>, decoded: usize) -> Fetch {
     const LINE: usize = 64;
     let row_bytes = job.k as usize / 2;
     // A single column has half a byte per row.
     let lines = columns.len().div_ceil(2).div_ceil(LINE).max(1);
     // One line per pair of rows; a line holds the codes of two panels.
-    let first = panel * (DEPTH / 2);
+    let first = decoded / 2;
     let start = job.weight.codes.wrapping_add((row + first / lines) * row_bytes + columns.start / 2);
     Fetch {
         next: start.wrapping_add(first % lines * LINE),
