@@ -7,10 +7,13 @@
 
 mod dot;
 pub(crate) mod kernels;
+mod lookup_rows;
 mod panel;
 mod piece;
 pub(crate) mod row;
+mod split;
 mod tiles;
+mod weight_rows;
 mod workspace;
 
 pub(crate) use kernels::Kernels;

@@ -3,6 +3,7 @@
 use super::super::runner::Runner;
 use super::kernels::{Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
+use super::split::Split;
 use super::workspace::Workspace;
 use super::{dot, panel, tiles};
 use crate::backend::GemmJob;
@@ -35,8 +36,8 @@ impl Path {
 pub(super) struct Piece {
     job: GemmJob,
     path: Path,
-    /// Output columns per task.
-    task_columns: usize,
+    /// Which output columns a task computes.
+    split: Split,
     /// Calls of [`pack`](Self::pack).
     pub(super) pack_tasks: usize,
     /// Calls of [`compute`](Self::compute).
@@ -64,24 +65,23 @@ impl Piece {
             Path::Tiles(_) => left.min(tiles::MAX_INPUTS),
         };
         let job = row_range(job, first, rows);
-        let (bytes, pack_tasks, task_columns) = match path {
-            Path::Dot => {
-                (dot::input_bytes(&job, kernels), dot::pack_tasks(&job), dot::task_rows(&job, runner))
-            }
+        let (bytes, pack_tasks, split) = match path {
+            Path::Dot => (dot::input_bytes(&job, kernels), dot::pack_tasks(&job), dot::split(&job, runner)),
             Path::Panel => (
                 panel::input_bytes(&job),
                 panel::pack_tasks(&job),
-                panel::task_columns(&job, kernels, runner),
+                Split::even(panel::task_columns(&job, kernels, runner)),
             ),
             Path::Tiles(_) => {
-                (tiles::input_bytes(&job), tiles::pack_tasks(&job), tiles::task_columns(&job, runner))
+                let split = Split::even(tiles::task_columns(&job, runner));
+                (tiles::input_bytes(&job), tiles::pack_tasks(&job), split)
             }
         };
         let input_bytes = bytes
             .and_then(|b| b.checked_next_multiple_of(64))
             .ok_or_else(|| err!(OutOfMemory, "packed input of {rows} rows of {depth} elements"))?;
-        let tasks = width.div_ceil(task_columns);
-        Ok(Piece { job, path, task_columns, pack_tasks, tasks, input_bytes, input_offset: 0 })
+        let tasks = split.tasks(width);
+        Ok(Piece { job, path, split, pack_tasks, tasks, input_bytes, input_offset: 0 })
     }
 
     /// How many input rows.
@@ -117,8 +117,7 @@ impl Piece {
         task: usize,
     ) -> Result<()> {
         let input = memory.wrapping_add(self.input_offset);
-        let first = task * self.task_columns;
-        let count = self.task_columns.min(depth_and_width(&self.job).1 - first);
+        let (first, count) = self.split.task(task, depth_and_width(&self.job).1);
         // SAFETY: passed on.
         unsafe {
             match self.path {

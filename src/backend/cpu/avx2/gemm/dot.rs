@@ -26,8 +26,14 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
     [by_inputs::<ROWS, WIDE>(), by_inputs::<ROWS, BY64>(), by_inputs::<ROWS, BY32>()]
 }
 
-pub(super) const KERNELS: DotKernels =
-    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), narrow: by_layout::<1>() };
+pub(super) const KERNELS: DotKernels = DotKernels {
+    chunk: CHUNK,
+    packed_chunk: CHUNK,
+    pack,
+    wide: by_layout::<DOT_ROWS>(),
+    lookup: None,
+    narrow: by_layout::<1>(),
+};
 
 /// Element of a chunk at each place of a packed one: first the lower nibbles, the second elements of
 /// their bytes; of every vector, four of bytes 0 to 15 and four of bytes 16 to 31.
@@ -59,8 +65,8 @@ unsafe fn pack(chunk: *const f32, out: *mut f32) {
 /// # Safety
 /// The run is as its fields say; AVX2, FMA.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun, sums: *mut f32) {
-    let planes = planes(&run.codebook);
+unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun<'_>, sums: *mut f32) {
+    let planes = planes(run.codebook);
     let mut totals = [[_mm256_setzero_ps(); INPUTS]; ROWS];
     for chunk in 0..run.bytes.div_ceil(32) {
         let bytes = run.bytes - chunk * 32;
@@ -170,7 +176,7 @@ unsafe fn load(source: *const u8, count: usize) -> __m256i {
 /// The chunk lies inside the run.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize, bytes: usize) -> __m256 {
+unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize, chunk: usize, bytes: usize) -> __m256 {
     let scales = run.scales[row];
     // SAFETY: the layout has these scales wherever it has bytes.
     unsafe {
