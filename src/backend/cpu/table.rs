@@ -7,7 +7,7 @@ use super::neon;
 use super::portable;
 use super::runner::Runner;
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx2, avx512, avx512bf16};
+use super::{amx, avx2, avx512};
 use crate::backend::{DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
 
@@ -41,7 +41,7 @@ static AVX512: KernelTable = KernelTable {
     gemm: avx512::gemm,
 };
 #[cfg(target_arch = "x86_64")]
-static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, gemm: avx512bf16::gemm, ..AVX512 };
+static AVX512_BF16: KernelTable = KernelTable { isa: Isa::Avx512Bf16, ..AVX512 };
 #[cfg(target_arch = "x86_64")]
 static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512 };
 

@@ -6,5 +6,5 @@ mod quantize;
 mod search;
 
 pub(crate) use dequantize::dequantize;
-pub(crate) use gemm::{KERNELS, decode_rows, gemm, load_last_scales, load_scales, transpose};
+pub(crate) use gemm::{KERNELS, decode_rows, gemm, transpose};
 pub(crate) use quantize::quantize;

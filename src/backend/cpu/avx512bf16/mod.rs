@@ -1,10 +1,7 @@
-//! AVX-512 with BF16: products of few rows, and tiles of weights and input for arms that multiply
-//! those.
+//! AVX-512 with BF16: tiles of weights and input. What multiplies them is in other modules.
 
 mod collect;
 mod decode;
-mod dot;
-mod gemm;
 mod interleaved;
 mod pack;
 mod rows;
@@ -12,5 +9,4 @@ mod split;
 
 pub(crate) use collect::collect;
 pub(crate) use decode::decode;
-pub(crate) use gemm::gemm;
 pub(crate) use pack::pack;

@@ -14,7 +14,6 @@ use super::row::{input_at, output_at};
 use super::split::Split;
 use super::weight_rows::{Decoded, Inputs, Product, SEGMENT_SCALES, Sums, TASK_ROWS};
 use crate::backend::GemmJob;
-use crate::dtype::FloatType;
 
 /// The part of a thread's share that a small task is.
 const SMALL_TASKS: usize = 32;
@@ -24,14 +23,6 @@ const SMALL_TASKS: usize = 32;
 pub(super) const MAX_INPUTS: usize = 16;
 /// Bytes of codes per task if they are read more than once: these stay in the second-level cache.
 const REREAD_BYTES: usize = 1 << 18;
-
-/// The kernels for a job.
-fn kernels_of<'a>(job: &GemmJob, kernels: &'a Kernels) -> &'a DotKernels {
-    match &kernels.dot_bf16 {
-        Some(dot) if job.input_type == FloatType::Bf16 && job.m > 1 && !job.exact => dot,
-        _ => &kernels.dot,
-    }
-}
 
 /// Row classes of a weight with `k` columns.
 fn classes(k: usize) -> usize {
@@ -43,19 +34,14 @@ fn lag(class: usize, k: usize) -> usize {
     class * (k % 32) % 32
 }
 
-/// What a packed input row takes, in units of `f32`.
-fn packed_length(k: usize, dot: &DotKernels) -> usize {
-    chunks(k, dot) * dot.packed_chunk
-}
-
-/// Chunks of an input row with the zeros in front of it.
+/// Chunks of a packed input row.
 fn chunks(k: usize, dot: &DotKernels) -> usize {
     (k + if k.is_multiple_of(32) { 0 } else { 31 }).div_ceil(dot.chunk)
 }
 
 /// Bytes of all packed input rows.
 pub(super) fn input_bytes(job: &GemmJob, kernels: &Kernels) -> Option<usize> {
-    let (k, dot) = (job.k as usize, kernels_of(job, kernels));
+    let (k, dot) = (job.k as usize, &kernels.dot);
     let rows = (job.m as usize).checked_mul(classes(k))?;
     rows.checked_mul(k.checked_add(31 + dot.chunk)?)?.checked_mul(size_of::<f32>())
 }
@@ -72,8 +58,8 @@ pub(super) fn pack_tasks(job: &GemmJob) -> usize {
 pub(super) unsafe fn pack(job: &GemmJob, kernels: &Kernels, packed: *mut f32, task: usize) {
     let (k, m) = (job.k as usize, job.m as usize);
     let (class, row) = (task / m, task % m);
-    let dot = kernels_of(job, kernels);
-    let packed = packed.wrapping_add((class * m + row) * packed_length(k, dot));
+    let dot = &kernels.dot;
+    let packed = packed.wrapping_add((class * m + row) * chunks(k, dot) * dot.chunk);
     let lag = lag(class, k);
     let mut natural = [0f32; MAX_CHUNK];
     for index in 0..chunks(k, dot) {
@@ -89,7 +75,7 @@ pub(super) unsafe fn pack(job: &GemmJob, kernels: &Kernels, packed: *mut f32, ta
         unsafe {
             let source = input_at(job, row, first);
             (kernels.widen)(source, job.input_type, end - first, natural.as_mut_ptr().add(offset));
-            (dot.pack)(natural.as_ptr(), packed.add(index * dot.packed_chunk));
+            (dot.pack)(natural.as_ptr(), packed.add(start));
         }
     }
 }
@@ -147,8 +133,8 @@ unsafe fn input_rows(
     count: usize,
     sums: &mut Sums,
 ) {
-    let (k, m, dot) = (job.k as usize, job.m as usize, kernels_of(job, kernels));
-    let (classes, stride) = (classes(k), packed_length(k, dot));
+    let (k, m, dot) = (job.k as usize, job.m as usize, &kernels.dot);
+    let (classes, stride) = (classes(k), chunks(k, dot) * dot.chunk);
     let mut scales: Decoded = [[MaybeUninit::uninit(); SEGMENT_SCALES]; DOT_ROWS];
     for offset in 0..classes.min(count) {
         let class = (first + offset) % classes;

@@ -16,8 +16,6 @@ pub(crate) struct Kernels {
     pub(crate) scales: unsafe fn(scales: &Scales, first: usize, count: usize, out: *mut f32),
     /// Few input rows: dot products straight from the packed codes.
     pub(crate) dot: DotKernels,
-    /// The same for several rows of `bf16` input, with weights rounded to `bf16` but for their scales.
-    pub(crate) dot_bf16: Option<DotKernels>,
     /// Many input rows: decoded panels.
     pub(crate) panel: PanelKernels,
     /// 16-bit input: tiles of `bf16`.
@@ -35,8 +33,6 @@ pub(crate) const DOT_ROWS: usize = 4;
 pub(crate) struct DotKernels {
     /// Elements per step, at most [`MAX_CHUNK`]. Input rows are padded with zeros to a multiple.
     pub(crate) chunk: usize,
-    /// What a packed chunk takes, in units of `f32`.
-    pub(crate) packed_chunk: usize,
     /// Puts a chunk of input into the order in which the kernel decodes weights.
     pub(crate) pack: unsafe fn(chunk: *const f32, out: *mut f32),
     /// The kernels by `[layout][input rows - 1]` for [`DOT_ROWS`] weight rows.
@@ -71,7 +67,7 @@ pub(crate) struct DotRun<'a> {
     pub(crate) shift: u32,
     /// Packed input rows.
     pub(crate) input: *const f32,
-    /// From one packed input row to the next, in units of `f32`.
+    /// Elements from one packed input row to the next.
     pub(crate) input_stride: usize,
     /// Bytes of codes per weight row.
     pub(crate) bytes: usize,

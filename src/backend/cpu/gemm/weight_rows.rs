@@ -95,7 +95,7 @@ impl<'a> Product<'a> {
                     // SAFETY: the elements belong to the row.
                     run.scales[row] = unsafe { self.scales(element, length, &mut decoded[row]) };
                 }
-                run.input = self.input.start.wrapping_add(start / self.dot.chunk * self.dot.packed_chunk);
+                run.input = self.input.start.wrapping_add(start);
                 run.bytes = length.div_ceil(2);
                 // SAFETY: the run lies inside the rows, the packed input is as long.
                 unsafe { kernel(&run, products.as_mut_ptr()) };

@@ -26,14 +26,8 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
     [by_inputs::<ROWS, WIDE>(), by_inputs::<ROWS, BY64>(), by_inputs::<ROWS, BY32>()]
 }
 
-pub(super) const KERNELS: DotKernels = DotKernels {
-    chunk: CHUNK,
-    packed_chunk: CHUNK,
-    pack,
-    wide: by_layout::<DOT_ROWS>(),
-    lookup: None,
-    narrow: by_layout::<1>(),
-};
+pub(super) const KERNELS: DotKernels =
+    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), lookup: None, narrow: by_layout::<1>() };
 
 /// Element of a chunk at each place of a packed one: first the lower nibbles, the second elements of
 /// their bytes; of every vector, four of bytes 0 to 15 and four of bytes 16 to 31.

@@ -31,7 +31,6 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
 
 pub(super) const KERNELS: DotKernels = DotKernels {
     chunk: CHUNK,
-    packed_chunk: CHUNK,
     pack,
     wide: by_layout::<DOT_ROWS>(),
     lookup: Some(lookup::KERNELS),
@@ -171,7 +170,7 @@ impl<const ROWS: usize> Chunk<ROWS> {
 /// The chunk lies inside the run.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize, chunk: usize) -> __m512 {
+unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize, chunk: usize) -> __m512 {
     // SAFETY: the layout has these scales for a whole chunk.
     unsafe {
         match LAYOUT {
@@ -191,7 +190,7 @@ pub(crate) unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize,
 /// The groups lie inside the run.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(crate) unsafe fn load_last_scales<const LAYOUT: u8>(
+unsafe fn load_last_scales<const LAYOUT: u8>(
     run: &DotRun<'_>,
     row: usize,
     chunk: usize,

@@ -5,7 +5,6 @@ mod dot;
 mod lookup;
 mod panel;
 
-pub(crate) use dot::{load_last_scales, load_scales};
 pub(crate) use panel::{decode_rows, transpose};
 
 use crate::backend::GemmJob;
@@ -19,7 +18,6 @@ pub(crate) const KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
-    dot_bf16: None,
     panel: panel::KERNELS,
     tiles: None,
 };

@@ -15,7 +15,6 @@ static KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
-    dot_bf16: None,
     panel: panel::KERNELS,
     tiles: None,
 };

@@ -43,31 +43,35 @@ unsafe fn tile(tile: &Tile) {
     }
 }
 
+/// Indices, not iterators: with those the sums may go to memory.
+///
 /// # Safety
 /// As [`tile`].
 #[target_feature(enable = "neon")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn tile_of<const R: usize, const V: usize>(tile: &Tile) {
     let mut sums = [[vdupq_n_f32(0.0); V]; R];
     // SAFETY: the caller's contract.
     unsafe {
-        let mut b = tile.b;
-        for t in 0..tile.depth {
+        let (mut a, mut b) = (tile.a, tile.b);
+        for _ in 0..tile.depth {
             let mut vectors = [vdupq_n_f32(0.0); V];
-            for (v, vector) in vectors.iter_mut().enumerate() {
-                *vector = vld1q_f32(b.add(v * LANES));
+            for v in 0..V {
+                vectors[v] = vld1q_f32(b.add(v * LANES));
             }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let a = tile.a.offset(r as isize * tile.a_stride).add(t).read_unaligned();
-                for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                    *sum = vfmaq_n_f32(*sum, *vector, a);
+            for r in 0..R {
+                let factor = a.wrapping_offset(r as isize * tile.a_stride).read_unaligned();
+                for v in 0..V {
+                    sums[r][v] = vfmaq_n_f32(sums[r][v], vectors[v], factor);
                 }
             }
-            b = b.wrapping_add(tile.b_stride);
+            (a, b) = (a.wrapping_add(1), b.wrapping_add(tile.b_stride));
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
+        for r in 0..R {
+            for v in 0..V {
                 let c = tile.c.add(r * tile.c_stride + v * LANES);
-                vst1q_f32(c, if tile.add { vaddq_f32(*sum, vld1q_f32(c)) } else { *sum });
+                let before = if tile.add { vld1q_f32(c) } else { vdupq_n_f32(0.0) };
+                vst1q_f32(c, vaddq_f32(sums[r][v], before));
             }
         }
     }
