@@ -9,4 +9,5 @@ mod split;
 
 pub(crate) use collect::collect;
 pub(crate) use decode::decode;
+pub(crate) use interleaved::decode_pairs;
 pub(crate) use pack::pack;

@@ -5,6 +5,7 @@
 //! Every output element is computed by one task, in an order of additions that follows from the
 //! shape alone: neither the number of threads nor the size of tasks changes a result.
 
+mod axpy;
 mod dot;
 pub(crate) mod kernels;
 mod lookup_rows;
@@ -13,6 +14,7 @@ mod piece;
 pub(crate) mod row;
 mod split;
 mod tiles;
+mod tiles_transposed;
 mod weight_rows;
 mod workspace;
 
@@ -29,7 +31,7 @@ use crate::error::{Error, Result};
 
 /// Pieces that are computed together.
 const BATCH: usize = 32;
-/// Packed input of the pieces that are computed together, unless one alone needs more.
+/// Packed input and divided sums of the pieces that are computed together, unless one alone needs more.
 const BATCH_BYTES: usize = 32 << 20;
 /// Less input than this is packed by the calling thread: waking others would take longer.
 const PACK_ALONE_BYTES: usize = 1 << 17;
@@ -51,7 +53,8 @@ pub(crate) unsafe fn run(
         while row < job.m as usize {
             let piece = Piece::next(job, row, kernels, runner)?;
             row += piece.rows();
-            if batch.count == BATCH || (batch.count > 0 && batch.bytes + piece.input_bytes > BATCH_BYTES) {
+            let bytes = piece.input_bytes + piece.sums_bytes;
+            if batch.count == BATCH || (batch.count > 0 && batch.bytes + bytes > BATCH_BYTES) {
                 // SAFETY: the caller's contract.
                 unsafe { batch.run()? };
             }
@@ -74,7 +77,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn add(&mut self, mut piece: Piece) {
         piece.input_offset = self.bytes;
-        self.bytes += piece.input_bytes;
+        self.bytes += piece.input_bytes + piece.sums_bytes;
         self.pieces[self.count] = Some(piece);
         self.count += 1;
     }
@@ -97,7 +100,7 @@ impl Batch<'_> {
             }
         };
         let tasks: usize = total(|p| p.pack_tasks);
-        if self.bytes < PACK_ALONE_BYTES {
+        if total(|p| p.input_bytes) < PACK_ALONE_BYTES {
             let _env = DefaultFloatEnv::set();
             (0..tasks).for_each(pack);
         } else {
@@ -113,8 +116,19 @@ impl Batch<'_> {
                 }
             }
         });
+        let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
+        let finish_tasks: usize = total(|p| p.finish_tasks);
+        if finish_tasks > 0 && failure.is_none() {
+            self.runner.run(finish_tasks, &|index| {
+                let (memory, pieces) = *shared.get();
+                if let Some((piece, task)) = locate(pieces, index, |p| p.finish_tasks) {
+                    // SAFETY: the caller's contract; the chunks were computed.
+                    unsafe { piece.finish(kernels, memory, task) };
+                }
+            });
+        }
         (self.count, self.bytes) = (0, 0);
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 }
 
