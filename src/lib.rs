@@ -14,6 +14,7 @@ pub mod error;
 pub mod ffi;
 pub mod log;
 pub mod memory;
+mod pages;
 pub mod plan;
 pub mod quant;
 pub mod shape;

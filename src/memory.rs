@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::error::{Result, err};
+use crate::pages::{self, HUGE_PAGE};
 
 /// The alignment of every allocation that kernels read or write.
 pub const ALIGNMENT: usize = 64;
@@ -33,8 +34,11 @@ impl AlignedBytes {
         }
         let layout = Layout::from_size_align(len, ALIGNMENT)
             .map_err(|_| err!(OutOfMemory, "{len} bytes are more than an allocation can hold"))?;
-        // SAFETY: the layout's size is not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) });
+        let start = match pages::pays(len) {
+            true => pages::map(len),
+            // SAFETY: the layout's size is not zero.
+            false => NonNull::new(unsafe { alloc_zeroed(layout) }),
+        };
         Ok(AlignedBytes {
             start: start.ok_or_else(|| err!(OutOfMemory, "cannot allocate {len} bytes"))?,
             len,
@@ -46,6 +50,13 @@ impl AlignedBytes {
         Self::zeroed(
             usize::try_from(len).map_err(|_| err!(OutOfMemory, "{len} bytes exceed the address space"))?,
         )
+    }
+
+    /// A byte of every huge page, for tasks that touch each once before several write to all of them:
+    /// the operating system clears a page for every thread that waits for it. None if this is small.
+    pub fn page_starts(&mut self) -> impl Iterator<Item = &mut u8> {
+        let large = if pages::pays(self.len) { self.len } else { 0 };
+        self.as_mut_slice()[..large].iter_mut().step_by(HUGE_PAGE)
     }
 
     /// A copy of `bytes`.
@@ -77,9 +88,14 @@ impl AlignedBytes {
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: allocated in `zeroed` with this very layout.
+            // SAFETY: allocated in `zeroed` in this very way.
             unsafe {
-                dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.len, ALIGNMENT));
+                match pages::pays(self.len) {
+                    true => pages::unmap(self.start, self.len),
+                    false => {
+                        dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.len, ALIGNMENT));
+                    }
+                }
             }
         }
     }

@@ -6,7 +6,9 @@ mod guard;
 #[path = "common/values.rs"]
 mod values;
 
-use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa};
+use std::ffi::c_void;
+
+use fourbit::backend::cpu::{CpuBackend, CpuConfig, Isa, ParallelFor, ParallelForFn};
 use fourbit::backend::{Backend, GemmJob, Scales, WeightRef};
 use fourbit::codebook::{DYNAMIC_MAP, QuantType};
 use fourbit::dtype::FloatType;
@@ -444,6 +446,58 @@ fn a_group_is_as_good_as_its_members() {
             unsafe { backend.grouped_gemm(&jobs) }.unwrap();
             for (problem, output) in problems.iter().zip(&outputs) {
                 assert!(output.bytes() == problem.run(&backend).bytes(), "{:?} on {isa}", problem.case);
+            }
+        }
+    }
+}
+
+/// A task of a caller's loop.
+type Task = unsafe extern "C" fn(*mut c_void, usize);
+
+unsafe extern "C" fn one_by_one(_: *mut c_void, count: usize, task: Task, data: *mut c_void) {
+    // SAFETY: each index once.
+    (0..count).for_each(|i| unsafe { task(data, i) });
+}
+
+unsafe extern "C" fn backwards(_: *mut c_void, count: usize, task: Task, data: *mut c_void) {
+    // SAFETY: each index once.
+    (0..count).rev().for_each(|i| unsafe { task(data, i) });
+}
+
+unsafe extern "C" fn by_a_crowd(_: *mut c_void, count: usize, task: Task, data: *mut c_void) {
+    const CROWD: usize = 7;
+    let data = data as usize;
+    std::thread::scope(|scope| {
+        for first in 0..CROWD {
+            scope.spawn(move || {
+                // SAFETY: each index once, all before the scope ends.
+                (first..count).step_by(CROWD).for_each(|i| unsafe { task(data as *mut c_void, i) });
+            });
+        }
+    });
+}
+
+#[test]
+fn a_callers_loop_changes_no_bit() {
+    let mut random = Random::new(8);
+    let rows = [1, 2, 4, 7, 16, 33];
+    let cases = rows.into_iter().enumerate().flat_map(|(i, m)| {
+        let case = Case { double: m % 2 == 1, input_type: DTYPES[i % 3], ..plain(m, 301, 640) };
+        [case, Case { transpose: true, ..case }, Case { k: 517, input_type: DTYPES[(i + 1) % 3], ..case }]
+    });
+    let problems: Vec<Problem> = cases.map(|case| Problem::new(case, &mut random)).collect();
+    let loops: [ParallelForFn; 3] = [one_by_one, backwards, by_a_crowd];
+    for isa in Isa::ALL.iter().copied().filter(|isa| isa.is_supported()) {
+        let alone =
+            CpuBackend::new(CpuConfig { threads: 1, isa_max: Some(isa), parallel_for: None }).unwrap();
+        let expected: Vec<Floats> = problems.iter().map(|problem| problem.run(&alone)).collect();
+        for (call, threads) in loops.into_iter().zip([1, 3, 5]) {
+            // SAFETY: the functions call every task once and use no argument of their own.
+            let parallel_for = Some(unsafe { ParallelFor::new(call, std::ptr::null_mut()) });
+            let backend = CpuBackend::new(CpuConfig { threads, isa_max: Some(isa), parallel_for }).unwrap();
+            for (problem, expected) in problems.iter().zip(&expected) {
+                let same = problem.run(&backend).bytes() == expected.bytes();
+                assert!(same, "{:?} on {isa}: a caller's loop of {threads} changes the result", problem.case);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A float tensor to a 4-bit weight.
 
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
 use super::double::double_quantize;
 use super::{Geometry, NESTED_BLOCK_SIZE, QuantSpec};
 use crate::backend::QuantizeJob;
@@ -36,6 +38,7 @@ fn quantize_compact(
     check_storage(spec, &geometry)?;
     let mut codes = AlignedBytes::zeroed_u64(geometry.packed_bytes())?;
     let mut absmax = AlignedBytes::zeroed_u64(geometry.blocks() * 4)?;
+    provide(context, [&mut codes, &mut absmax]);
     let job = QuantizeJob {
         source: source.raw().data,
         source_type: dtype,
@@ -71,6 +74,14 @@ pub(crate) fn assemble(
         quant_map: F32Values::copy_of(spec.quant_type.codebook())?,
         absmax: finish_absmax(spec, absmax)?,
     }))
+}
+
+/// Lets all threads wait for the operating system to provide the memory.
+fn provide(context: &Context, buffers: [&mut AlignedBytes; 2]) {
+    let pages: Vec<AtomicPtr<u8>> =
+        buffers.into_iter().flat_map(AlignedBytes::page_starts).map(|byte| AtomicPtr::new(byte)).collect();
+    // SAFETY: distinct bytes of buffers that are borrowed exclusively.
+    context.host().runner().run(pages.len(), &|i| unsafe { pages[i].load(Relaxed).write_volatile(0) });
 }
 
 fn finish_absmax(spec: &QuantSpec, mut absmax: AlignedBytes) -> Result<Absmax> {

@@ -19,8 +19,9 @@ use crate::error::{Result, err};
 /// The body of a loop.
 pub(crate) type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// How long a thread watches for work (or for the last worker to finish) before it sleeps.
-const SPIN: Duration = Duration::from_micros(40);
+/// How long a thread watches for work (or for the last worker to finish) before it sleeps: longer
+/// than what a model does between two products, as waking a thread takes tens of microseconds.
+const SPIN: Duration = Duration::from_micros(200);
 
 /// State word: bits 0..30 count the workers inside the loop, then two flags, then the loop's number.
 const WORKERS: u64 = (1 << 30) - 1;

@@ -47,7 +47,7 @@ static AMX: KernelTable = KernelTable { isa: Isa::Amx, gemm: amx::gemm, ..AVX512
 
 #[cfg(target_arch = "aarch64")]
 static NEON: KernelTable =
-    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, ..PORTABLE };
+    KernelTable { isa: Isa::Neon, quantize: neon::quantize, dequantize: neon::dequantize, gemm: neon::gemm };
 
 impl KernelTable {
     /// The table of an arm of this build.

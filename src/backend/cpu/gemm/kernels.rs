@@ -24,7 +24,7 @@ pub(crate) struct Kernels {
     pub(crate) tiles: Option<TileKernels>,
 }
 
-/// Largest number of input rows of a dot kernel.
+/// Largest number of input rows that a dot kernel multiplies at a time.
 pub(crate) const DOT_INPUTS: usize = 4;
 /// Largest number of elements per step of a dot kernel.
 pub(crate) const MAX_CHUNK: usize = 128;
@@ -39,12 +39,14 @@ pub(crate) struct DotKernels {
     pub(crate) pack: unsafe fn(chunk: *const f32, out: *mut f32),
     /// The kernels by `[layout][input rows - 1]` for [`DOT_ROWS`] weight rows.
     pub(crate) wide: [[DotKernel; DOT_INPUTS]; 3],
-    /// The same for one weight row.
+    /// For one input row and double-quantized scales; without, scales are decoded beforehand.
+    pub(crate) lookup: Option<LookupKernels>,
+    /// As `wide`, for one weight row.
     pub(crate) narrow: [[DotKernel; DOT_INPUTS]; 3],
 }
 
 /// Adds to `sums[row * inputs + input]` the products over a run of elements.
-pub(crate) type DotKernel = unsafe fn(&DotRun, sums: *mut f32);
+pub(crate) type DotKernel = unsafe fn(&DotRun<'_>, sums: *mut f32);
 
 /// How the scales of a run lie in memory: the index into the kernel tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(crate) enum ScaleLayout {
 }
 
 /// A run of packed codes of up to [`DOT_ROWS`] weight rows against packed input rows.
-pub(crate) struct DotRun {
+pub(crate) struct DotRun<'a> {
     /// Where the codes of each weight row start.
     pub(crate) codes: [*const u8; DOT_ROWS],
     /// The scales of each weight row, in the kernel's layout.
@@ -72,7 +74,41 @@ pub(crate) struct DotRun {
     /// Bytes of codes per weight row.
     pub(crate) bytes: usize,
     /// The values of nibbles.
-    pub(crate) codebook: [f32; 16],
+    pub(crate) codebook: &'a [f32; 16],
+}
+
+/// Lanes of the sums that a lookup kernel carries from run to run.
+pub(crate) const LOOKUP_LANES: usize = 16;
+
+/// Products of one input row with [`DOT_ROWS`] weight rows whose scales are looked up where they
+/// are used, in tables made for one nested block of each row: that takes loads and no arithmetic.
+pub(crate) struct LookupKernels {
+    /// `out[code] = map[code] * nested + offset`, rounded twice, for all 256 codes.
+    pub(crate) table: unsafe fn(map: *const f32, nested: f32, offset: f32, out: *mut f32),
+    /// The kernels by layout: they add the products of a run to its lanes.
+    pub(crate) multiply: [unsafe fn(&LookupRun<'_>); 3],
+    /// `sums[row] +=` the sum of the row's lanes, added as the dot kernels do.
+    pub(crate) reduce: unsafe fn(lanes: *const f32, sums: *mut f32),
+}
+
+/// A run of whole chunks of [`DOT_ROWS`] weight rows, within one nested block of each.
+pub(crate) struct LookupRun<'a> {
+    /// Where the codes of each weight row start.
+    pub(crate) codes: [*const u8; DOT_ROWS],
+    /// The codes of the scales of each row, in the kernel's layout.
+    pub(crate) scales: [*const u8; DOT_ROWS],
+    /// `[row][256]` scales.
+    pub(crate) tables: *const f32,
+    /// As [`DotRun::shift`].
+    pub(crate) shift: u32,
+    /// The packed input row.
+    pub(crate) input: *const f32,
+    /// How many chunks.
+    pub(crate) chunks: usize,
+    /// The values of nibbles.
+    pub(crate) codebook: &'a [f32; 16],
+    /// `[row][LOOKUP_LANES]` sums.
+    pub(crate) lanes: *mut f32,
 }
 
 /// Sums of scaled weight rows, decoded in registers.

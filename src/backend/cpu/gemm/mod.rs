@@ -8,11 +8,14 @@
 mod axpy;
 mod dot;
 pub(crate) mod kernels;
+mod lookup_rows;
 mod panel;
 mod piece;
 pub(crate) mod row;
+mod split;
 mod tiles;
 mod tiles_transposed;
+mod weight_rows;
 mod workspace;
 
 pub(crate) use kernels::Kernels;

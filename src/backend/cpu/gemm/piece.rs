@@ -3,6 +3,7 @@
 use super::super::runner::Runner;
 use super::kernels::{Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
+use super::split::Split;
 use super::workspace::Workspace;
 use super::{axpy, dot, panel, tiles, tiles_transposed};
 use crate::backend::GemmJob;
@@ -50,8 +51,8 @@ impl Path {
 pub(super) struct Piece {
     job: GemmJob,
     path: Path,
-    /// Output columns per task.
-    task_columns: usize,
+    /// Which output columns a task computes.
+    split: Split,
     /// Runs of output columns: tasks, if the terms of a sum are not divided too.
     runs: usize,
     /// Calls of [`pack`](Self::pack).
@@ -86,22 +87,22 @@ impl Piece {
         };
         let job = row_range(job, first, rows);
         let (chunks, sums_bytes) = path.division(&job);
-        let (bytes, pack_tasks, task_columns) = match path {
-            Path::Dot => {
-                (dot::input_bytes(&job, kernels), dot::pack_tasks(&job), dot::task_rows(&job, runner))
-            }
-            Path::Axpy => {
-                (panel::input_bytes(&job), panel::pack_tasks(&job), axpy::task_columns(&job, runner))
-            }
+        let (bytes, pack_tasks, split) = match path {
+            Path::Dot => (dot::input_bytes(&job, kernels), dot::pack_tasks(&job), dot::split(&job, runner)),
+            Path::Axpy => (
+                panel::input_bytes(&job),
+                panel::pack_tasks(&job),
+                Split::even(axpy::task_columns(&job, runner)),
+            ),
             Path::Panel => (
                 panel::input_bytes(&job),
                 panel::pack_tasks(&job),
-                panel::task_columns(&job, kernels, runner),
+                Split::even(panel::task_columns(&job, kernels, runner)),
             ),
             Path::Tiles(_) => {
                 let columns =
                     if job.transpose { tiles_transposed::task_columns } else { tiles::task_columns };
-                (tiles::input_bytes(&job), tiles::pack_tasks(&job), columns(&job, runner))
+                (tiles::input_bytes(&job), tiles::pack_tasks(&job), Split::even(columns(&job, runner)))
             }
         };
         let whole_lines = |bytes: Option<usize>| {
@@ -110,11 +111,11 @@ impl Piece {
             })
         };
         let (input_bytes, sums_bytes) = (whole_lines(bytes)?, whole_lines(sums_bytes)?);
-        let runs = width.div_ceil(task_columns);
+        let runs = split.tasks(width);
         Ok(Piece {
             job,
             path,
-            task_columns,
+            split,
             runs,
             pack_tasks,
             tasks: runs * chunks,
@@ -205,8 +206,7 @@ impl Piece {
 
     /// The output columns of a task.
     fn run(&self, task: usize) -> (usize, usize) {
-        let first = task % self.runs * self.task_columns;
-        (first, self.task_columns.min(depth_and_width(&self.job).1 - first))
+        self.split.task(task % self.runs, depth_and_width(&self.job).1)
     }
 
     fn axpy<'a>(&'a self, kernels: &'a Kernels, memory: *mut u8) -> axpy::Product<'a> {

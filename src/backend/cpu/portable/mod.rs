@@ -5,6 +5,8 @@ mod dequantize;
 mod gemm;
 mod quantize;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use convert::{load, store};
 pub(crate) use dequantize::dequantize;
 pub(crate) use gemm::gemm;
 pub(crate) use quantize::{MIN_ABSMAX, quantize};

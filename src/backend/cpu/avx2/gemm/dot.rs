@@ -27,7 +27,7 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
 }
 
 pub(super) const KERNELS: DotKernels =
-    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), narrow: by_layout::<1>() };
+    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), lookup: None, narrow: by_layout::<1>() };
 
 /// Element of a chunk at each place of a packed one: first the lower nibbles, the second elements of
 /// their bytes; of every vector, four of bytes 0 to 15 and four of bytes 16 to 31.
@@ -54,34 +54,36 @@ unsafe fn pack(chunk: *const f32, out: *mut f32) {
     }
 }
 
-/// See [`DotKernel`]. The sum of a chunk is scaled, not the weights.
+/// See [`DotKernel`]. The sum of a chunk is scaled, not the weights. Indices, not iterators: with
+/// those the sums go to memory.
 ///
 /// # Safety
 /// The run is as its fields say; AVX2, FMA.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun, sums: *mut f32) {
-    let planes = planes(&run.codebook);
+#[allow(clippy::needless_range_loop)]
+unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun<'_>, sums: *mut f32) {
+    let planes = planes(run.codebook);
     let mut totals = [[_mm256_setzero_ps(); INPUTS]; ROWS];
     for chunk in 0..run.bytes.div_ceil(32) {
         let bytes = run.bytes - chunk * 32;
         let input = run.input.wrapping_add(chunk * CHUNK);
-        for (row, totals) in totals.iter_mut().enumerate() {
+        for row in 0..ROWS {
             let source = run.codes[row].wrapping_add(chunk * 32);
             _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(AHEAD).cast());
             // SAFETY: the chunk's bytes and scales exist; packed input is padded to whole chunks.
             unsafe {
                 let partial = multiply::<INPUTS>(load(source, bytes), &planes, input, run.input_stride);
                 let scales = load_scales::<LAYOUT>(run, row, chunk, bytes);
-                for (total, partial) in totals.iter_mut().zip(&partial) {
-                    *total = _mm256_fmadd_ps(*partial, scales, *total);
+                for i in 0..INPUTS {
+                    totals[row][i] = _mm256_fmadd_ps(partial[i], scales, totals[row][i]);
                 }
             }
         }
     }
-    for (row, totals) in totals.iter().enumerate() {
-        for (input, total) in totals.iter().enumerate() {
+    for row in 0..ROWS {
+        for i in 0..INPUTS {
             // SAFETY: the caller's contract.
-            unsafe { *sums.add(row * INPUTS + input) += reduce(*total) };
+            unsafe { *sums.add(row * INPUTS + i) += reduce(totals[row][i]) };
         }
     }
 }
@@ -92,6 +94,7 @@ unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &Do
 /// The input rows have a chunk.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn multiply<const INPUTS: usize>(
     codes: __m256i,
     planes: &[__m256i; 4],
@@ -103,11 +106,11 @@ unsafe fn multiply<const INPUTS: usize>(
     for upper in 0..2 {
         let shifted = if upper == 1 { _mm256_srli_epi16::<4>(codes) } else { codes };
         let weights = look_up(_mm256_and_si256(shifted, nibble), planes);
-        for (vector, weights) in weights.iter().enumerate() {
-            for (i, sum) in sums.iter_mut().enumerate() {
+        for vector in 0..4 {
+            for i in 0..INPUTS {
                 // SAFETY: the caller's contract.
                 let x = unsafe { _mm256_loadu_ps(input.add(i * stride + (upper * 4 + vector) * 8)) };
-                *sum = _mm256_fmadd_ps(*weights, x, *sum);
+                sums[i] = _mm256_fmadd_ps(weights[vector], x, sums[i]);
             }
         }
     }
@@ -133,15 +136,16 @@ pub(super) fn look_up(nibbles: __m256i, planes: &[__m256i; 4]) -> [__m256; 4] {
 /// Byte `p` of all values, in both lanes, for each `p`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)]
 pub(super) fn planes(codebook: &[f32; 16]) -> [__m256i; 4] {
     let mut planes = [_mm256_setzero_si256(); 4];
-    for (p, plane) in planes.iter_mut().enumerate() {
+    for p in 0..4 {
         let mut bytes = [0u8; 16];
-        for (byte, value) in bytes.iter_mut().zip(codebook) {
-            *byte = value.to_le_bytes()[p];
+        for i in 0..16 {
+            bytes[i] = (codebook[i].to_bits() >> (8 * p)) as u8;
         }
         // SAFETY: 16 bytes.
-        *plane = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
+        planes[p] = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
     }
     planes
 }
@@ -170,7 +174,7 @@ pub(super) unsafe fn load(source: *const u8, count: usize) -> __m256i {
 /// The chunk lies inside the run.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize, bytes: usize) -> __m256 {
+unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize, chunk: usize, bytes: usize) -> __m256 {
     let scales = run.scales[row];
     // SAFETY: the layout has these scales wherever it has bytes.
     unsafe {

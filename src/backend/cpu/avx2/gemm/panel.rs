@@ -38,33 +38,37 @@ unsafe fn tile(tile: &Tile) {
     }
 }
 
+/// Indices, not iterators: with those the sums go to memory.
+///
 /// # Safety
 /// As [`tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn tile_of<const R: usize, const V: usize>(tile: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); V]; R];
     // SAFETY: the caller's contract.
     unsafe {
-        let mut b = tile.b;
-        for t in 0..tile.depth {
+        let (mut a, mut b) = (tile.a, tile.b);
+        for _ in 0..tile.depth {
             let mut vectors = [_mm256_setzero_ps(); V];
-            for (v, vector) in vectors.iter_mut().enumerate() {
-                *vector = _mm256_loadu_ps(b.add(v * LANES));
+            for v in 0..V {
+                vectors[v] = _mm256_loadu_ps(b.add(v * LANES));
             }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let a = tile.a.offset(r as isize * tile.a_stride).add(t);
-                let factor = _mm256_set1_ps(a.read_unaligned());
-                for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                    *sum = _mm256_fmadd_ps(factor, *vector, *sum);
+            for r in 0..R {
+                let factor = _mm256_castsi256_ps(_mm256_set1_epi32(
+                    a.wrapping_offset(r as isize * tile.a_stride).cast::<i32>().read_unaligned(),
+                ));
+                for v in 0..V {
+                    sums[r][v] = _mm256_fmadd_ps(factor, vectors[v], sums[r][v]);
                 }
             }
-            b = b.wrapping_add(tile.b_stride);
+            (a, b) = (a.wrapping_add(1), b.wrapping_add(tile.b_stride));
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
+        for r in 0..R {
+            for v in 0..V {
                 let c = tile.c.add(r * tile.c_stride + v * LANES);
-                let sum = if tile.add { _mm256_add_ps(*sum, _mm256_loadu_ps(c)) } else { *sum };
-                _mm256_storeu_ps(c, sum);
+                let before = if tile.add { _mm256_loadu_ps(c) } else { _mm256_setzero_ps() };
+                _mm256_storeu_ps(c, _mm256_add_ps(sums[r][v], before));
             }
         }
     }

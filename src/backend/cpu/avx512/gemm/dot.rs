@@ -8,16 +8,17 @@
 
 use std::arch::x86_64::*;
 
+use super::lookup;
 use crate::backend::cpu::gemm::kernels::{DOT_INPUTS, DOT_ROWS, DotKernel, DotKernels, DotRun};
 
 /// Elements per 64 bytes of codes.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 /// How far ahead of a stream codes are fetched, in bytes. Far enough for the latency of memory, and
 /// little enough not to crowd the input out of the first-level cache.
-const AHEAD: usize = 2048;
+pub(super) const AHEAD: usize = 2048;
 
-const WIDE: u8 = 0;
-const BY64: u8 = 1;
+pub(super) const WIDE: u8 = 0;
+pub(super) const BY64: u8 = 1;
 const BY32: u8 = 2;
 
 const fn by_inputs<const ROWS: usize, const LAYOUT: u8>() -> [DotKernel; DOT_INPUTS] {
@@ -28,8 +29,13 @@ const fn by_layout<const ROWS: usize>() -> [[DotKernel; DOT_INPUTS]; 3] {
     [by_inputs::<ROWS, WIDE>(), by_inputs::<ROWS, BY64>(), by_inputs::<ROWS, BY32>()]
 }
 
-pub(super) const KERNELS: DotKernels =
-    DotKernels { chunk: CHUNK, pack, wide: by_layout::<DOT_ROWS>(), narrow: by_layout::<1>() };
+pub(super) const KERNELS: DotKernels = DotKernels {
+    chunk: CHUNK,
+    pack,
+    wide: by_layout::<DOT_ROWS>(),
+    lookup: Some(lookup::KERNELS),
+    narrow: by_layout::<1>(),
+};
 
 /// See [`DotKernels::pack`]. Three times every second element is taken, which leaves the elements
 /// of one place within eight in each vector.
@@ -94,7 +100,7 @@ macro_rules! multiply_nibble {
 /// # Safety
 /// The run is as its fields say; AVX-512 F, BW, VL, DQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun, sums: *mut f32) {
+unsafe fn dot<const ROWS: usize, const INPUTS: usize, const LAYOUT: u8>(run: &DotRun<'_>, sums: *mut f32) {
     // SAFETY: the caller's contract; packed input rows are padded to whole chunks.
     unsafe {
         let codebook = _mm512_loadu_ps(run.codebook.as_ptr());
@@ -136,7 +142,7 @@ impl<const ROWS: usize> Chunk<ROWS> {
     /// The run has bytes from `index * 64` on; AVX-512 F, BW, VL, DQ.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn load<const LAYOUT: u8>(run: &DotRun, index: usize) -> Self {
+    unsafe fn load<const LAYOUT: u8>(run: &DotRun<'_>, index: usize) -> Self {
         let rest = run.bytes - index * 64;
         let mut chunk = Chunk { codes: [_mm512_setzero_si512(); ROWS], scales: [_mm512_setzero_ps(); ROWS] };
         for row in 0..ROWS {
@@ -164,7 +170,7 @@ impl<const ROWS: usize> Chunk<ROWS> {
 /// The chunk lies inside the run.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize) -> __m512 {
+unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun<'_>, row: usize, chunk: usize) -> __m512 {
     // SAFETY: the layout has these scales for a whole chunk.
     unsafe {
         match LAYOUT {
@@ -185,7 +191,7 @@ unsafe fn load_scales<const LAYOUT: u8>(run: &DotRun, row: usize, chunk: usize) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn load_last_scales<const LAYOUT: u8>(
-    run: &DotRun,
+    run: &DotRun<'_>,
     row: usize,
     chunk: usize,
     groups: usize,

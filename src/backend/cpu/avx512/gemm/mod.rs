@@ -3,6 +3,7 @@
 mod axpy;
 mod convert;
 mod dot;
+mod lookup;
 mod panel;
 
 pub(crate) use panel::{decode_rows, transpose};
