@@ -5,6 +5,7 @@
 //! Every output element is computed by one task, in an order of additions that follows from the
 //! shape alone: neither the number of threads nor the size of tasks changes a result.
 
+mod block_sums;
 mod dot;
 pub(crate) mod kernels;
 mod panel;
@@ -46,7 +47,8 @@ pub(crate) unsafe fn run(
     for job in jobs {
         let mut row = 0;
         while row < job.m as usize {
-            let piece = Piece::next(job, row, kernels, runner)?;
+            // SAFETY: the caller's contract.
+            let piece = unsafe { Piece::next(job, row, kernels, runner)? };
             row += piece.rows();
             if batch.count == BATCH || (batch.count > 0 && batch.bytes + piece.input_bytes > BATCH_BYTES) {
                 // SAFETY: the caller's contract.

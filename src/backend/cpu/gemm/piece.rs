@@ -1,10 +1,10 @@
 //! A run of a job's input rows, and the path that computes it.
 
 use super::super::runner::Runner;
-use super::kernels::{Kernels, TileKernels};
+use super::kernels::{BlockSumKernels, Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
 use super::workspace::Workspace;
-use super::{dot, panel, tiles};
+use super::{block_sums, dot, panel, tiles};
 use crate::backend::GemmJob;
 use crate::error::{Result, err};
 
@@ -17,13 +17,26 @@ enum Path {
     Panel,
     /// By panels of `bf16` tiles.
     Tiles(&'static TileKernels),
+    /// By tiles of unscaled codes.
+    BlockSums(&'static BlockSumKernels),
 }
 
 impl Path {
-    /// The path of a job of which `rows` input rows are left.
-    fn of(job: &GemmJob, rows: usize, kernels: &'static Kernels) -> Self {
+    /// The path of a job of which the input rows from `first` on are left, `rows` of them.
+    ///
+    /// # Safety
+    /// The job's pointers are as its fields say.
+    unsafe fn of(job: &GemmJob, first: usize, rows: usize, kernels: &'static Kernels) -> Self {
+        if depth_and_width(job).0 == 0 {
+            return Path::Panel;
+        }
+        if let Some(block_sums) = &kernels.block_sums {
+            // SAFETY: passed on.
+            if unsafe { block_sums::takes(job, first, rows, block_sums) } {
+                return Path::BlockSums(block_sums);
+            }
+        }
         match &kernels.tiles {
-            _ if depth_and_width(job).0 == 0 => Path::Panel,
             Some(tiles) if tiles::takes(job, rows) => Path::Tiles(tiles),
             _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
             _ => Path::Panel,
@@ -49,7 +62,10 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The piece that begins with input row `first` of the job.
-    pub(super) fn next(
+    ///
+    /// # Safety
+    /// The job's pointers are as its fields say.
+    pub(super) unsafe fn next(
         job: &GemmJob,
         first: usize,
         kernels: &'static Kernels,
@@ -57,9 +73,10 @@ impl Piece {
     ) -> Result<Self> {
         let left = job.m as usize - first;
         let (depth, width) = depth_and_width(job);
-        let path = Path::of(job, left, kernels);
+        // SAFETY: passed on.
+        let path = unsafe { Path::of(job, first, left, kernels) };
         let rows = match path {
-            Path::Dot => left,
+            Path::Dot | Path::BlockSums(_) => left,
             Path::Panel => left.min(panel::MAX_INPUTS),
             Path::Tiles(_) => left.min(tiles::MAX_INPUTS),
         };
@@ -76,6 +93,11 @@ impl Piece {
             Path::Tiles(_) => {
                 (tiles::input_bytes(&job), tiles::pack_tasks(&job), tiles::task_columns(&job, runner))
             }
+            Path::BlockSums(_) => (
+                block_sums::input_bytes(&job),
+                block_sums::pack_tasks(&job),
+                block_sums::task_columns(&job, runner),
+            ),
         };
         let input_bytes = bytes
             .and_then(|b| b.checked_next_multiple_of(64))
@@ -101,6 +123,7 @@ impl Piece {
                 Path::Dot => dot::pack(&self.job, kernels, input.cast(), task),
                 Path::Panel => panel::pack(&self.job, kernels, input.cast(), task),
                 Path::Tiles(tiles) => tiles::pack(&self.job, tiles, input, task),
+                Path::BlockSums(kernels) => block_sums::pack(&self.job, kernels, input, task),
             }
         }
     }
@@ -128,6 +151,9 @@ impl Piece {
                 }
                 Path::Tiles(tiles) => {
                     tiles::columns(&self.job, kernels, tiles, input, workspace, first, count)?;
+                }
+                Path::BlockSums(block_sums) => {
+                    block_sums::columns(&self.job, kernels, block_sums, input, workspace, first, count)?;
                 }
             }
         }

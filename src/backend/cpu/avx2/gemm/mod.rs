@@ -16,6 +16,7 @@ static KERNELS: Kernels = Kernels {
     dot: dot::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
+    block_sums: None,
 };
 
 /// Computes the jobs.

@@ -19,6 +19,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     dot: dot::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
+    block_sums: None,
 };
 
 static STATIC: Kernels = KERNELS;
