@@ -24,6 +24,8 @@ use crate::backend::cpu::gemm::kernels::{
 const STEPS: usize = WINDOW / TILE_DEPTH;
 /// Groups that take turns, window by window, so that the input's tiles serve all from the cache.
 const TURNS: usize = 4;
+/// How far ahead, in bytes, each of the first rows is fetched.
+const AHEAD: usize = 512;
 /// Stages from decoding a window to adding up its sums.
 const DELAY: usize = 3;
 
@@ -99,6 +101,8 @@ struct Stage<'a, const WEIGHT_TERMS: usize> {
     decode: Option<&'a RowGroup>,
     offsets: [usize; STEPS],
     ahead: *const u8,
+    /// Whether these groups were not fetched before.
+    first: bool,
     decoded: *mut u8,
     /// Whether to multiply, and what.
     multiply: bool,
@@ -124,8 +128,14 @@ unsafe fn groups<const KIND: usize, const WEIGHT_TERMS: usize, const COLUMNS: us
     let scaled_after = if COLUMNS == 1 { DELAY } else { DELAY - 1 };
     let tables = codebook_terms::<WEIGHT_TERMS>(&run.codebook);
     let shifts = _mm512_set_epi64(
-        0x000c_000c_000c_000c, 0x000c_000c_000c_000c, 0x0008_0008_0008_0008, 0x0008_0008_0008_0008,
-        0x0004_0004_0004_0004, 0x0004_0004_0004_0004, 0, 0,
+        0x000c_000c_000c_000c,
+        0x000c_000c_000c_000c,
+        0x0008_0008_0008_0008,
+        0x0008_0008_0008_0008,
+        0x0004_0004_0004_0004,
+        0x0004_0004_0004_0004,
+        0,
+        0,
     );
     // SAFETY: the sums exist.
     unsafe { clear::<COLUMNS>(run) };
@@ -146,12 +156,13 @@ unsafe fn groups<const KIND: usize, const WEIGHT_TERMS: usize, const COLUMNS: us
             decode,
             offsets: std::array::from_fn(|i| element(run, next.window, i) / 2),
             ahead: decode.map_or(std::ptr::null(), |group| fetch_scales(run, group, &next)),
+            first: next.turns.0 == 0,
             decoded: weights(parity),
             multiply: (1..=total).contains(&stage),
             weights: weights(1 - parity),
-            inputs: run.inputs.wrapping_add(
-                current.window * STEPS * COLUMNS * const { terms(KIND).tiles() } * TILE_BYTES,
-            ),
+            inputs: run
+                .inputs
+                .wrapping_add(current.window * STEPS * COLUMNS * const { terms(KIND).tiles() } * TILE_BYTES),
             store: (2..total + 2).contains(&stage),
             stored: sums(parity),
             scale: if stage >= scaled_after { Some(&run.groups[old.group]) } else { None },
@@ -198,7 +209,8 @@ fn fetch_scales(run: &BlockSumRun<'_>, group: &RowGroup, position: &Position) ->
 unsafe fn clear<const COLUMNS: usize>(run: &BlockSumRun<'_>) {
     for group in run.groups {
         for row in 0..COLUMNS * GROUP_ROWS {
-            let sums = group.sums.wrapping_add(row / GROUP_ROWS * run.sums_stride + row % GROUP_ROWS * TILE_WIDTH);
+            let sums =
+                group.sums.wrapping_add(row / GROUP_ROWS * run.sums_stride + row % GROUP_ROWS * TILE_WIDTH);
             // SAFETY: the caller's contract.
             unsafe { _mm512_storeu_ps(sums, _mm512_setzero_ps()) };
         }
@@ -341,7 +353,11 @@ unsafe fn product<
 /// # Safety
 /// As [`piece`].
 #[inline(always)]
-unsafe fn two_columns<const LEFT: u8, const RIGHT: u8, const SECOND: bool>(first: bool, last: bool, out: *mut u8) {
+unsafe fn two_columns<const LEFT: u8, const RIGHT: u8, const SECOND: bool>(
+    first: bool,
+    last: bool,
+    out: *mut u8,
+) {
     // SAFETY: passed on.
     unsafe {
         if first {
@@ -371,6 +387,9 @@ const fn at(products: &[(usize, usize)], index: usize) -> (usize, usize) {
 unsafe fn decode<const WEIGHT_TERMS: usize>(stage: &Stage<'_, WEIGHT_TERMS>, row: usize) {
     let Some(group) = stage.decode else { return };
     _mm_prefetch::<_MM_HINT_T1>(stage.ahead.wrapping_add(row * WINDOW / 2).cast());
+    if stage.first {
+        _mm_prefetch::<_MM_HINT_T1>(group.codes[row].wrapping_add(stage.offsets[0] + AHEAD).cast());
+    }
     for step in 0..STEPS {
         // SAFETY: the step lies inside the row, the tiles inside the scratch.
         unsafe {
@@ -390,7 +409,10 @@ unsafe fn decode<const WEIGHT_TERMS: usize>(stage: &Stage<'_, WEIGHT_TERMS>, row
 /// As [`piece`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-unsafe fn scale<const WEIGHT_TERMS: usize, const COLUMNS: usize>(stage: &Stage<'_, WEIGHT_TERMS>, row: usize) {
+unsafe fn scale<const WEIGHT_TERMS: usize, const COLUMNS: usize>(
+    stage: &Stage<'_, WEIGHT_TERMS>,
+    row: usize,
+) {
     let Some(group) = stage.scale else { return };
     // SAFETY: the scales and the sums exist.
     unsafe {

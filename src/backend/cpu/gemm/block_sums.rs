@@ -20,7 +20,7 @@ const PANEL_COLUMNS: usize = PANEL_TILES * TILE_WIDTH;
 /// Most output columns per task.
 const TASK_COLUMNS: usize = 4 * PANEL_COLUMNS;
 /// Bytes of codes per task, about.
-const TASK_BYTES: usize = 1 << 18;
+const TASK_BYTES: usize = 1 << 19;
 /// Elements per call of [`pack`].
 const PACK_ELEMENTS: usize = 4 * WINDOW;
 /// Magnitudes of codebook values, other than zero, whose terms' products stay in range.
@@ -44,8 +44,7 @@ pub(super) unsafe fn takes(job: &GemmJob, first: usize, rows: usize, kernels: &B
 /// Whether this is the fastest way that is exact enough, as measured.
 fn pays(job: &GemmJob, rows: usize) -> bool {
     match (job.input_type, job.exact) {
-        (FloatType::Bf16, false) => (3..=TILE_WIDTH).contains(&rows),
-        (FloatType::F16, false) => (5..=TILE_WIDTH).contains(&rows),
+        (FloatType::Bf16 | FloatType::F16, false) => (5..=TILE_WIDTH).contains(&rows),
         _ => (5..=MAX_INPUTS).contains(&rows),
     }
 }

@@ -50,6 +50,9 @@ pub(super) struct Piece {
     path: Path,
     /// Output columns per task.
     task_columns: usize,
+    /// Runs of neighbouring tasks that are begun together, so that each thread goes through one and
+    /// what it fetched ahead at the end of a task serves its next.
+    runs: usize,
     /// Calls of [`pack`](Self::pack).
     pub(super) pack_tasks: usize,
     /// Calls of [`compute`](Self::compute).
@@ -103,7 +106,8 @@ impl Piece {
             .and_then(|b| b.checked_next_multiple_of(64))
             .ok_or_else(|| err!(OutOfMemory, "packed input of {rows} rows of {depth} elements"))?;
         let tasks = width.div_ceil(task_columns);
-        Ok(Piece { job, path, task_columns, pack_tasks, tasks, input_bytes, input_offset: 0 })
+        let runs = if matches!(path, Path::BlockSums(_)) { runner.threads() } else { 1 };
+        Ok(Piece { job, path, task_columns, runs, pack_tasks, tasks, input_bytes, input_offset: 0 })
     }
 
     /// How many input rows.
@@ -128,6 +132,12 @@ impl Piece {
         }
     }
 
+    /// Which run of output columns task `task` computes: every `runs`-th task continues a run.
+    fn place(&self, task: usize) -> usize {
+        let (run, index) = (task % self.runs, task / self.runs);
+        run * (self.tasks / self.runs) + run.min(self.tasks % self.runs) + index
+    }
+
     /// Computes a run of output columns.
     ///
     /// # Safety
@@ -140,7 +150,7 @@ impl Piece {
         task: usize,
     ) -> Result<()> {
         let input = memory.wrapping_add(self.input_offset);
-        let first = task * self.task_columns;
+        let first = self.place(task) * self.task_columns;
         let count = self.task_columns.min(depth_and_width(&self.job).1 - first);
         // SAFETY: passed on.
         unsafe {
