@@ -3,11 +3,11 @@ PREFIX ?= /usr/local
 export BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-smollm2 build test check bench bench-peers header lint install clean
+.PHONY: help demo demo-smollm2 build test test-interop check bench bench-peers dist deb docs header lint install clean
 .DEFAULT_GOAL := help
 
 help:           ## Show this.
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -nE 's/^([a-z0-9%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 demo:           ## Quantize a small model and let it write, from its 4-bit weights.
 	@tools/demo.sh tests/fixtures/tiny-llama "My dear Emma," --temperature 0.6 --seed 1 --tokens 160
@@ -21,6 +21,12 @@ build:          ## Libraries and command, into build/stage.
 test:           ## Everything: what continuous integration runs.
 	@tools/test.sh
 
+test-%:         ## One step of it: make test-abi.
+	@tools/test.sh $*
+
+test-interop:   ## Against transformers and bitsandbytes in Python (downloads about 3 GB).
+	@tools/test.sh build interop
+
 check:          ## The everyday loop: lint, Rust tests, header. Under two minutes.
 	@tools/test.sh lint rust header
 
@@ -29,6 +35,15 @@ bench:          ## Measure every operation against what the machine allows (benc
 
 bench-peers:    ## Time other libraries on the same weights (benches/results; downloads some GB).
 	@tools/bench_peers.sh
+
+dist:           ## Release archive with bill of materials and checksums, into build/dist.
+	@tools/dist.sh
+
+deb:            ## Debian packages, into build/deb.
+	@tools/deb.sh
+
+docs:           ## API reference: Rust, C and C++, into build/reference.
+	@tools/docs.sh
 
 header:         ## Write include/fourbit/fourbit.h from src/ffi.
 	@tools/header.sh

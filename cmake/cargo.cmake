@@ -21,6 +21,23 @@ set(FOURBIT_STATIC_FILE "libfourbit.a")
 # What `rustc --print native-static-libs` says; tests/abi/run.sh compares.
 set(FOURBIT_NATIVE_LIBS gcc_s util rt pthread m dl c)
 
+# Messages of panics carry source paths: not those of the machine that built it. Flags in the environment
+# (RUSTFLAGS) take the place of these.
+set(cargo_home "$ENV{CARGO_HOME}")
+set(rustup_home "$ENV{RUSTUP_HOME}")
+if(NOT cargo_home)
+    set(cargo_home "$ENV{HOME}/.cargo")
+endif()
+if(NOT rustup_home)
+    set(rustup_home "$ENV{HOME}/.rustup")
+endif()
+set(remapped "")
+foreach(pair IN ITEMS "${PROJECT_SOURCE_DIR}=fourbit" "${cargo_home}=cargo" "${rustup_home}=rustup")
+    list(APPEND remapped "\"--remap-path-prefix=${pair}\"")
+endforeach()
+list(JOIN remapped "," remapped)
+list(APPEND fourbit_cargo_flags --config "build.rustflags=[${remapped}]")
+
 set(fourbit_cargo "${CMAKE_COMMAND}" -E env "CARGO_TARGET_DIR=${FOURBIT_CARGO_TARGET_DIR}" "${FOURBIT_CARGO}")
 
 function(fourbit_stage_command out kind from to)

@@ -103,6 +103,11 @@ impl DType {
         Self::ALL.iter().map(|(_, name, _)| *name)
     }
 
+    /// Whether tensors of this type are cast to the load dtype: F64, F32, F16 and BF16.
+    pub fn is_castable(self) -> bool {
+        self == DType::F64 || self.float().is_some()
+    }
+
     /// The float type that can be quantized, if it is one.
     pub fn float(self) -> Option<FloatType> {
         match self {

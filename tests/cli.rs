@@ -50,7 +50,7 @@ fn plan_shares_modules_out() {
     let args = |how: &'static str| [vec!["plan", FIXTURE, "--device-map", how], limits.to_vec()].concat();
     let Run { code, out: shown, err } = fourbit(&args("auto"));
     assert!(code == 2 && err.contains("Some modules are dispatched on the CPU"), "{code} {err}");
-    for words in ["device map: auto", "by the sizes that transformers 5.23 reckons with", "comparison: fit"] {
+    for words in ["device map: auto", "by the sizes of transformers 5.23", "for comparison", " fit "] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     ok(&[args("auto"), vec!["--offload"]].concat());

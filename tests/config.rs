@@ -44,6 +44,7 @@ fn every_field_is_read() {
         threshold: 5.5,
         enable_fp32_cpu_offload: true,
         has_fp16_weight: true,
+        fused_experts: false,
         unused_keys: vec!["some_new_key".into()],
     };
     assert_eq!(config, expected);

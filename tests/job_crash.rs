@@ -4,34 +4,16 @@
 
 mod job_support;
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fourbit::checkpoint::{JOB_FILE, ShardFile};
+use fourbit::checkpoint::JOB_FILE;
 use job_support::{
-    Contents, Random, Scene, assert_same, contents, merge, names, ok, quantize, refused, run, start,
+    Random, Scene, assert_same, check_files, contents, merge, names, ok, quantize, refused, run, skip, start,
 };
-
-/// Every file under a final name is whole, and is what an undisturbed run writes. Returns how many
-/// hold tensors.
-fn check_files(out: &Path, expected: &Contents) -> usize {
-    let mut shards = 0;
-    for (name, bytes) in contents(out) {
-        if name.starts_with('.') || name == JOB_FILE {
-            continue;
-        }
-        assert!(expected.get(&name) == Some(&bytes), "{name}: {} bytes: not whole", bytes.len());
-        if name.ends_with(".safetensors") {
-            ShardFile::open(&out.join(&name)).unwrap();
-            shards += 1;
-        }
-    }
-    shards
-}
 
 /// What happened in one round of killing.
 #[derive(Debug, Default)]
@@ -212,11 +194,6 @@ fn two_runs_never_write_into_one_another() {
         assert_same(&out, &scene.expected);
     }
     check_files(&out, &scene.expected);
-}
-
-/// Says why a check is left out, past the capture of a test's output.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stdout(), "\nskip - {why}");
 }
 
 /// A small file system in memory, unmounted when dropped.

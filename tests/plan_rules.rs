@@ -303,7 +303,7 @@ fn mamba_projections_stay_in_portable_plans() {
 #[test]
 fn only_floats_are_quantized_or_cast() {
     let (config, mut tensors) = llama();
-    for (i, dtype) in [DType::F8E4m3, DType::I8, DType::F32, DType::F16].into_iter().enumerate() {
+    for (i, dtype) in [DType::F8E4m3, DType::I8, DType::F32, DType::F16, DType::F64].into_iter().enumerate() {
         tensors[1 + i].dtype = dtype;
     }
     tensors.push(SourceTensor {
@@ -314,11 +314,13 @@ fn only_floats_are_quantized_or_cast() {
     let plan = plan(&(config, tensors), PlanOptions::default());
     let entry = |i: usize| &plan.entries[1 + i];
     assert_eq!(entry(0).action, Action::Keep { dtype: DType::F8E4m3 });
-    assert_eq!(entry(0).reason, "stored as F8_E4M3: only F32, F16 and BF16 are quantized");
+    assert_eq!(entry(0).reason, "stored as F8_E4M3: only F64, F32, F16 and BF16 are quantized");
     assert_eq!(entry(1).action, Action::Keep { dtype: DType::I8 });
     // v_proj goes the way of q_proj and k_proj, cast to the load dtype.
     assert_eq!(entry(2).action, Action::Keep { dtype: DType::Bf16 });
     assert_eq!(entry(3).action, Action::Quantize { dtype: FloatType::Bf16, transpose: false });
+    assert_eq!(entry(4).action, Action::Quantize { dtype: FloatType::Bf16, transpose: false });
+    assert!(plan.notes.iter().any(|n| n.starts_with("1 tensor(s) are stored as F64: they are cast")));
     assert_eq!(plan.find("model.counts").unwrap().action, Action::Keep { dtype: DType::I64 });
     assert!(list(&plan).contains(&"model.layers.0.self_attn.q_proj"));
 }
@@ -478,7 +480,7 @@ fn damaged_plans_are_refused() {
     type Change<'a> = &'a dyn Fn(&mut Value);
     let cases: [(Change, &str); 8] = [
         (&|v| v["tensors"][1]["name"] = v["tensors"][0]["name"].clone(), "twice"),
-        (&|v| v["tensors"][1]["dtype"] = json!("I8"), "only F32, F16 and BF16"),
+        (&|v| v["tensors"][1]["dtype"] = json!("I8"), "only F64, F32, F16 and BF16"),
         (&|v| v["tensors"][1]["shape"] = json!([1, 1, 1, 1, 1, 1, 1, 1, 1]), "rank 9"),
         (&|v| v["tensors"][0]["target_dtype"] = json!("I64"), "cast from BF16 to I64"),
         (&|v| v["tensors"][0]["transpose"] = json!(true), "transposed"),
@@ -529,7 +531,9 @@ mod any_input {
             model_type in model_type(),
             class in "Llama(Model|ForCausalLM|ForSequenceClassification)",
             profile in prop::sample::select(vec![Profile::Portable, Profile::V5, Profile::V4, Profile::V441]),
-            experts in prop::sample::select(vec![Experts::Auto, Experts::SixteenBit, Experts::FourBit]),
+            experts in prop::sample::select(vec![
+                Experts::Auto, Experts::SixteenBit, Experts::FourBit, Experts::FusedFourBit,
+            ]),
         ) {
             let config = json!({"model_type": model_type, "architectures": [class]});
             let tensors: Vec<_> = names.iter().map(|(n, s)| tensor(&format!("{n}.weight"), s)).collect();

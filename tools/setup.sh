@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees that the programs a task needs are there.   tools/setup.sh build|test|python
+# Sees that the programs a task needs are there.   tools/setup.sh build|test|dist|docs|python
 #
 # What is missing is installed with apt-get where that works without asking for a password; where it
 # does not, the exact command is printed. Programs that only some tests use (valgrind, Go) do not stop
@@ -19,6 +19,10 @@ package() {
     apt-get:python3-venv) echo python3-venv ;;
     pacman:python3-venv) echo python ;;
     *:python3-venv) echo python3 ;;
+    apt-get:xz) echo xz-utils ;;
+    *:sha256sum) echo coreutils ;;
+    apt-get:abidiff) echo abigail-tools ;;
+    *:abidiff) echo libabigail ;;
     apt-get:go) echo golang-go ;;
     dnf:go) echo golang ;;
     pacman:pkg-config) echo pkgconf ;;
@@ -142,10 +146,20 @@ test)
     need cc c++ make pkg-config
     need_cmake
     want valgrind "memory checks of the C and C++ tests"
+    want doxygen "the C and C++ reference"
+    want abidiff "the comparison of the ABI with that of an earlier version"
     want_go
+    ;;
+dist)
+    need_rust
+    need python3 tar xz sha256sum
+    ;;
+docs)
+    need_rust
+    want doxygen "the C and C++ reference"
     ;;
 python)
     need_python
     ;;
-*) fail "usage: tools/setup.sh build|test|python" ;;
+*) fail "usage: tools/setup.sh build|test|dist|docs|python" ;;
 esac

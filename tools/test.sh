@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold, in the order in which it fails fastest.
-#   tools/test.sh [STEP...]      steps: see STEPS below; none: all of them
+#   tools/test.sh [STEP...]      steps: see STEPS below; none: all of them, but for OPT_IN
 # Each step's output goes to build/logs/STEP.log and is shown if the step fails (always with VERBOSE=1).
 # The last line is `N passed, N failed`, over single tests.
 source "$(dirname "$0")/common.sh"
 
-STEPS="lint rustdoc rust header headers build c abi consumer docs demo go"
+STEPS="lint reference rust header headers build c sanitizers abi consumer docs demo dist go"
+# Only by name: they download gigabytes.
+OPT_IN="interop"
 LOGS=$BUILD/logs
 JOBS=$(nproc 2>/dev/null || echo 2)
 mkdir -p "$LOGS"
@@ -14,8 +16,8 @@ step_lint() {
     tools/lint.sh
 }
 
-step_rustdoc() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+step_reference() {
+    tools/docs.sh
 }
 
 step_rust() {
@@ -44,6 +46,10 @@ step_c() {
     return $status
 }
 
+step_sanitizers() {
+    tests/sanitizers/run.sh
+}
+
 step_abi() {
     tests/abi/run.sh
 }
@@ -60,8 +66,16 @@ step_demo() {
     tests/demo/run.sh
 }
 
+step_dist() {
+    tests/dist/run.sh
+}
+
 step_go() {
     tests/go/run.sh
+}
+
+step_interop() {
+    tests/interop/run.sh
 }
 
 # count LOG: "PASSED FAILED SKIPPED" as cargo test, ctest, go test -v and tests/tap.sh report them.
@@ -82,7 +96,7 @@ count() {
 }
 
 # What these test is what `build` makes.
-NEEDS_BUILD="c abi consumer docs demo go"
+NEEDS_BUILD="c sanitizers abi consumer docs demo dist go interop"
 build_failed=
 
 total_passed=0
@@ -127,9 +141,9 @@ tools/setup.sh test
 wanted=("$@")
 [ $# -gt 0 ] || read -ra wanted <<<"$STEPS"
 for step in "${wanted[@]}"; do
-    case " $STEPS " in
+    case " $STEPS $OPT_IN " in
     *" $step "*) run_step "$step" ;;
-    *) fail "no such step: $step (there are: $STEPS)" ;;
+    *) fail "no such step: $step (there are: $STEPS $OPT_IN)" ;;
     esac
 done
 echo

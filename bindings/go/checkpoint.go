@@ -6,10 +6,12 @@ import "C"
 
 import (
 	"os"
+	"sync"
 	"unsafe"
 )
 
-// Checkpoint is an open checkpoint; its files are mapped and must not be changed meanwhile.
+// Checkpoint is an open checkpoint; its files are mapped and must not be changed meanwhile. (Replacing
+// them by renaming is fine.) Any number of goroutines may use one.
 type Checkpoint struct {
 	h *handle[*C.fourbit_checkpoint]
 }
@@ -38,7 +40,7 @@ func OpenCheckpoint(path string) (*Checkpoint, error) {
 	if err := call(func() C.fourbit_status { return C.fourbit_checkpoint_open(c, &out) }); err != nil {
 		return nil, err
 	}
-	return &Checkpoint{own(out, func(p *C.fourbit_checkpoint) { C.fourbit_checkpoint_destroy(p) })}, nil
+	return &Checkpoint{own(out, func(p *C.fourbit_checkpoint) { C.fourbit_checkpoint_destroy(p) }, nil)}, nil
 }
 
 // Entries lists tensors and weights in natural order of their names.
@@ -50,27 +52,33 @@ func (k *Checkpoint) Entries() (entries []Entry, err error) {
 		}
 		entries = make([]Entry, count)
 		for i := range entries {
-			c := C.fourbit_checkpoint_entry{struct_size: C.sizeof_fourbit_checkpoint_entry}
-			err := call(func() C.fourbit_status { return C.fourbit_checkpoint_get(p, C.size_t(i), &c) })
-			if err != nil {
+			if entries[i], err = checkpointEntry(p, C.size_t(i)); err != nil {
 				return err
 			}
-			entries[i] = entryFrom(&c)
 		}
 		return nil
 	})
 	return entries, err
 }
 
-func entryFrom(c *C.fourbit_checkpoint_entry) Entry {
-	entry := Entry{
+// Entry finds a tensor or weight by name; NotFound if there is none.
+func (k *Checkpoint) Entry(name string) (entry Entry, err error) {
+	err = k.withEntry(name, func(p *C.fourbit_checkpoint, index C.size_t) (err error) {
+		entry, err = checkpointEntry(p, index)
+		return err
+	})
+	return entry, err
+}
+
+func checkpointEntry(p *C.fourbit_checkpoint, index C.size_t) (Entry, error) {
+	c := C.fourbit_checkpoint_entry{struct_size: C.sizeof_fourbit_checkpoint_entry}
+	if err := call(func() C.fourbit_status { return C.fourbit_checkpoint_get(p, index, &c) }); err != nil {
+		return Entry{}, err
+	}
+	return Entry{
 		Name: C.GoString(c.name), Quantized: c.kind == C.FOURBIT_CHECKPOINT_ENTRY_KIND_WEIGHT,
-		DType: dtypeFrom(c.dtype), Bytes: uint64(c.byte_size), Shape: make([]int64, c.ndim),
-	}
-	for i := range entry.Shape {
-		entry.Shape[i] = int64(c.shape[i])
-	}
-	return entry
+		DType: dtypeFrom(c.dtype), Bytes: uint64(c.byte_size), Shape: intsFrom(&c.shape[0], c.ndim),
+	}, nil
 }
 
 // withEntry finds an entry by name.
@@ -96,6 +104,20 @@ func (k *Checkpoint) Tensor(name string, visit func(Tensor) error) error {
 		}
 		return visit(lent(&c))
 	})
+}
+
+// Borrow gives a plain tensor, mapped, which must not be changed; release gives it back. Until then the
+// files stay mapped, also if the checkpoint is closed. (What is forgotten is unmapped when the collector
+// finds that nothing refers to release any more, whatever still refers to the tensor.)
+func (k *Checkpoint) Borrow(name string) (t Tensor, release func(), err error) {
+	if err := k.h.acquire(); err != nil {
+		return Tensor{}, nil, err
+	}
+	if err := k.Tensor(name, func(mapped Tensor) error { t = mapped; return nil }); err != nil {
+		k.h.release()
+		return Tensor{}, nil, err
+	}
+	return t, sync.OnceFunc(k.h.release), nil
 }
 
 // Weight opens a quantized weight in place, without a copy. It may outlive the checkpoint.

@@ -15,7 +15,7 @@ import (
 
 const fixture = "../../tests/fixtures/tiny-llama"
 
-func openFixture(t *testing.T) *fourbit.Checkpoint {
+func openFixture(t testing.TB) *fourbit.Checkpoint {
 	t.Helper()
 	checkpoint, err := fourbit.OpenCheckpoint(fixture)
 	if err != nil {
@@ -25,7 +25,7 @@ func openFixture(t *testing.T) *fourbit.Checkpoint {
 	return checkpoint
 }
 
-func newQuantizer(t *testing.T, ctx *fourbit.Context) *fourbit.Quantizer {
+func newQuantizer(t testing.TB, ctx *fourbit.Context) *fourbit.Quantizer {
 	t.Helper()
 	quantizer, err := ctx.NewQuantizer(fourbit.QuantConfig{DoubleQuant: true})
 	if err != nil {
@@ -41,10 +41,10 @@ func TestCheckpointGoesRound(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nf4")
 	var last fourbit.Progress
 	save := fourbit.SaveConfig{Progress: func(p fourbit.Progress) { last = p }}
-	if err := quantizer.QuantizeCheckpoint(context.Background(), source, dir, save); err != nil {
+	if err := quantizer.QuantizeCheckpoint(context.Background(), source, nil, dir, save); err != nil {
 		t.Fatal(err)
 	}
-	if last.Total == 0 || last.Done != last.Total || !last.Writing {
+	if last.Total == 0 || last.Done != last.Total || last.Phase != fourbit.PhaseWrite {
 		t.Errorf("last progress %+v", last)
 	}
 	quantized, err := fourbit.OpenCheckpoint(dir)
@@ -114,7 +114,7 @@ func TestCancelledConversionLeavesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nf4")
 	ctx, cancel := context.WithCancel(context.Background())
 	save := fourbit.SaveConfig{Progress: func(fourbit.Progress) { cancel() }}
-	if err := quantizer.QuantizeCheckpoint(ctx, source, dir, save); !errors.Is(err, context.Canceled) {
+	if err := quantizer.QuantizeCheckpoint(ctx, source, nil, dir, save); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 0 {
@@ -131,7 +131,7 @@ func TestPanicInProgressComesOutBehindTheLibrary(t *testing.T) {
 		}
 	}()
 	save := fourbit.SaveConfig{Progress: func(fourbit.Progress) { panic("enough") }}
-	err := quantizer.QuantizeCheckpoint(context.Background(), source, filepath.Join(t.TempDir(), "x"), save)
+	err := quantizer.QuantizeCheckpoint(context.Background(), source, nil, filepath.Join(t.TempDir(), "x"), save)
 	t.Errorf("returned %v", err)
 }
 
@@ -139,7 +139,7 @@ func TestDequantizeCheckpoint(t *testing.T) {
 	ctx := newContext(t, 2)
 	source := openFixture(t)
 	dir := t.TempDir()
-	err := newQuantizer(t, ctx).QuantizeCheckpoint(context.Background(), source, filepath.Join(dir, "nf4"), fourbit.SaveConfig{})
+	err := newQuantizer(t, ctx).QuantizeCheckpoint(context.Background(), source, nil, filepath.Join(dir, "nf4"), fourbit.SaveConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,10 @@ package fourbit
 
 import "runtime"
 
-// Collects between taking an object from its handle and using it, so that one kept alive by nothing
-// is gone by then, and the tests notice.
-func collectIfDebugging() { runtime.GC() }
+// Collects between taking an object from its handle, or the address of a slice, and using it in C: what
+// nothing keeps alive is gone by then, and the tests notice. Twice, because the first collection only
+// queues the cleanups of what it found.
+func collectIfDebugging() {
+	runtime.GC()
+	runtime.GC()
+}

@@ -1,38 +1,47 @@
 package fourbit
 
-// #include <fourbit/fourbit.h>
+// #include "callbacks.h"
 // #include <stdlib.h>
-// extern int32_t fourbitGoProgress(void *user, struct fourbit_progress *progress);
-// static int32_t fourbit_go_progress(void *user, const struct fourbit_progress *progress) {
-//     return fourbitGoProgress(user, (struct fourbit_progress *)progress);
-// }
-// static fourbit_status fourbit_go_quantize(const fourbit_quantizer *quantizer,
-//                                           const fourbit_checkpoint *checkpoint, const char *out_dir,
-//                                           const fourbit_save_config *config, uintptr_t user) {
-//     return fourbit_quantize_checkpoint(quantizer, checkpoint, NULL, out_dir, config,
-//                                        fourbit_go_progress, (void *)user);
-// }
-// static fourbit_status fourbit_go_dequantize(const fourbit_context *context,
-//                                             const fourbit_checkpoint *checkpoint, fourbit_dtype dtype,
-//                                             const char *out_dir, const fourbit_save_config *config,
-//                                             uintptr_t user) {
-//     return fourbit_dequantize_checkpoint(context, checkpoint, dtype, out_dir, config,
-//                                          fourbit_go_progress, (void *)user);
-// }
 import "C"
 
 import (
 	"context"
+	"errors"
 	"runtime/cgo"
 	"unsafe"
 )
 
-// Progress is where a long operation is. Both phases count in source bytes.
+// Phase is what a long operation is doing.
+type Phase uint32
+
+// Phases.
+const (
+	// PhaseScan reads weights for their absmax values, on which the layout of a double-quantized checkpoint
+	// depends.
+	PhaseScan Phase = C.FOURBIT_PHASE_SCAN
+	// PhaseWrite converts and writes.
+	PhaseWrite Phase = C.FOURBIT_PHASE_WRITE
+	// PhaseLoad quantizes and casts into memory.
+	PhaseLoad Phase = C.FOURBIT_PHASE_LOAD
+)
+
+// String is "scan", "write" or "load".
+func (p Phase) String() string {
+	switch p {
+	case PhaseScan:
+		return "scan"
+	case PhaseWrite:
+		return "write"
+	}
+	return "load"
+}
+
+// Progress is where a long operation is.
 type Progress struct {
-	// Writing is false while weights are read for their absmax values, on which the layout depends.
-	Writing bool
+	Phase Phase
 	// Tensor is the one at work.
-	Tensor      string
+	Tensor string
+	// Done and Total are bytes of the source, over all phases.
 	Done, Total uint64
 }
 
@@ -45,21 +54,17 @@ type SaveConfig struct {
 	MaxShardSize uint64
 	// NoSideFiles leaves tokenizer and other files out.
 	NoSideFiles bool
-	// Progress is told now and then, on the calling goroutine. It may be nil.
+	// Progress is told now and then, on the calling goroutine; it may be nil. A panic in it stops the
+	// work, and goes on from the method that was called. It must not end its goroutine (runtime.Goexit,
+	// which is what t.FailNow calls).
 	Progress func(Progress)
 }
 
 func (s SaveConfig) c() C.fourbit_save_config {
-	c := C.fourbit_save_config{
-		struct_size: C.sizeof_fourbit_save_config, max_shard_size: C.uint64_t(s.MaxShardSize),
+	return C.fourbit_save_config{
+		struct_size: C.sizeof_fourbit_save_config, force: c01(s.Force),
+		max_shard_size: C.uint64_t(s.MaxShardSize), no_side_files: c01(s.NoSideFiles),
 	}
-	if s.Force {
-		c.force = 1
-	}
-	if s.NoSideFiles {
-		c.no_side_files = 1
-	}
-	return c
 }
 
 // conversion is what the callback sees.
@@ -70,24 +75,23 @@ type conversion struct {
 }
 
 //export fourbitGoProgress
-func fourbitGoProgress(user unsafe.Pointer, p *C.struct_fourbit_progress) (stop C.int32_t) {
-	c := cgo.Handle(uintptr(user)).Value().(*conversion)
-	if c.ctx.Err() != nil {
-		return 1
-	}
-	if c.progress == nil {
-		return 0
-	}
+func fourbitGoProgress(user C.uintptr_t, p *C.fourbit_progress) (stop C.int32_t) {
+	c := cgo.Handle(user).Value().(*conversion)
 	// A panic must not unwind through the library; it goes on behind it.
 	defer func() {
 		if c.panicked = recover(); c.panicked != nil {
 			stop = 1
 		}
 	}()
-	c.progress(Progress{
-		Writing: p.phase == C.FOURBIT_PHASE_WRITE, Tensor: C.GoString(p.tensor),
-		Done: uint64(p.bytes_done), Total: uint64(p.bytes_total),
-	})
+	if c.ctx.Err() != nil {
+		return 1
+	}
+	if c.progress != nil {
+		c.progress(Progress{
+			Phase: Phase(p.phase), Tensor: C.GoString(p.tensor),
+			Done: uint64(p.bytes_done), Total: uint64(p.bytes_total),
+		})
+	}
 	return 0
 }
 
@@ -103,35 +107,43 @@ func convert(ctx context.Context, progress func(Progress), run func(user C.uintp
 	if state.panicked != nil {
 		panic(state.panicked)
 	}
-	if err != nil && ctx.Err() != nil {
+	if errors.Is(err, Cancelled) && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
 }
 
-// QuantizeCheckpoint quantizes a checkpoint into a directory, converting what the automatic plan
-// says. Weights are streamed: memory does not grow with the checkpoint.
-func (q *Quantizer) QuantizeCheckpoint(ctx context.Context, source *Checkpoint, outDir string, save SaveConfig) error {
+// QuantizeCheckpoint quantizes a checkpoint into a directory, as the plan says (nil: the automatic plan),
+// with config.json and the files beside the weights. Weights are streamed: memory does not grow with the
+// checkpoint. Files appear under their final names when all is written; a context that is done stops the
+// work between two tensors' pieces, and nothing of the output remains.
+func (q *Quantizer) QuantizeCheckpoint(ctx context.Context, source *Checkpoint, plan *Plan, outDir string, save SaveConfig) error {
 	out, config := C.CString(outDir), save.c()
 	defer C.free(unsafe.Pointer(out))
-	return q.h.with(func(p *C.fourbit_quantizer) error {
-		return source.h.with(func(k *C.fourbit_checkpoint) error {
-			return convert(ctx, save.Progress, func(user C.uintptr_t) C.fourbit_status {
-				return C.fourbit_go_quantize(p, k, out, &config, user)
+	quantize := func(by *C.fourbit_plan) error {
+		return q.h.with(func(p *C.fourbit_quantizer) error {
+			return source.h.with(func(k *C.fourbit_checkpoint) error {
+				return convert(ctx, save.Progress, func(user C.uintptr_t) C.fourbit_status {
+					return C.fourbit_go_quantize_checkpoint(p, k, by, out, &config, user)
+				})
 			})
 		})
-	})
+	}
+	if plan == nil {
+		return quantize(nil)
+	}
+	return plan.h.with(quantize)
 }
 
 // DequantizeCheckpoint turns a quantized checkpoint back into plain floats of a dtype; the zero DType
-// is each weight's original one.
+// is each weight's original one. Otherwise it works as QuantizeCheckpoint does.
 func (c *Context) DequantizeCheckpoint(ctx context.Context, source *Checkpoint, dtype DType, outDir string, save SaveConfig) error {
 	out, config := C.CString(outDir), save.c()
 	defer C.free(unsafe.Pointer(out))
 	return c.h.with(func(p *C.fourbit_context) error {
 		return source.h.with(func(k *C.fourbit_checkpoint) error {
 			return convert(ctx, save.Progress, func(user C.uintptr_t) C.fourbit_status {
-				return C.fourbit_go_dequantize(p, k, dtype.c(), out, &config, user)
+				return C.fourbit_go_dequantize_checkpoint(p, k, dtype.c(), out, &config, user)
 			})
 		})
 	})

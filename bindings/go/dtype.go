@@ -10,17 +10,28 @@ type DType struct {
 	code, bits uint8
 }
 
-// Element types of weights, activations and statistics.
+// Element types. Weights are quantized from, and activations are, Float32, Float16 or BFloat16; the others
+// are those of statistics and of what else a checkpoint may hold.
 var (
 	Float32  = DType{C.FOURBIT_DTYPE_CODE_FLOAT, 32}
 	Float16  = DType{C.FOURBIT_DTYPE_CODE_FLOAT, 16}
 	BFloat16 = DType{C.FOURBIT_DTYPE_CODE_BFLOAT, 16}
 	Uint8    = DType{C.FOURBIT_DTYPE_CODE_UINT, 8}
+	Int8     = DType{C.FOURBIT_DTYPE_CODE_INT, 8}
+	Int16    = DType{C.FOURBIT_DTYPE_CODE_INT, 16}
+	Int32    = DType{C.FOURBIT_DTYPE_CODE_INT, 32}
+	Int64    = DType{C.FOURBIT_DTYPE_CODE_INT, 64}
+	Float64  = DType{C.FOURBIT_DTYPE_CODE_FLOAT, 64}
+	Bool     = DType{C.FOURBIT_DTYPE_CODE_BOOL, 8}
+
+	Float8E4M3FN = DType{C.FOURBIT_DTYPE_CODE_FLOAT8_E4M3FN, 8}
+	Float8E5M2   = DType{C.FOURBIT_DTYPE_CODE_FLOAT8_E5M2, 8}
 )
 
 // Size is the number of bytes of an element.
 func (d DType) Size() int { return int(d.bits) / 8 }
 
+// String is the name that PyTorch has for it, such as "bfloat16".
 func (d DType) String() string {
 	switch d.code {
 	case C.FOURBIT_DTYPE_CODE_INT:

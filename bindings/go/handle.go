@@ -2,24 +2,27 @@ package fourbit
 
 import (
 	"runtime"
-	"sync"
+	"sync/atomic"
 )
+
+// closedBit is set in a handle's state once it is closed; the other bits count the calls at work.
+const closedBit = 1 << 62
 
 // handle owns one C object; P is its C pointer type (a pointer, because cgo's opaque structs are
 // incomplete and cannot be type arguments). It counts the calls that are using the object, so that
 // Close never pulls it from under one: the last of them destroys it.
 type handle[P comparable] struct {
-	mu      sync.Mutex
 	object  P
 	destroy func(P)
-	users   int
-	closed  bool
+	state   atomic.Int64
 	cleanup runtime.Cleanup
+	// loop runs the object's tasks, if the context it was made from has one.
+	loop *loop
 }
 
 // own makes the handle of an object. What is never closed is destroyed when the collector finds it.
-func own[P comparable](object P, destroy func(P)) *handle[P] {
-	h := &handle[P]{object: object, destroy: destroy}
+func own[P comparable](object P, destroy func(P), on *loop) *handle[P] {
+	h := &handle[P]{object: object, destroy: destroy, loop: on}
 	h.cleanup = runtime.AddCleanup(h, destroy, object)
 	return h
 }
@@ -30,46 +33,43 @@ func (h *handle[P]) with(f func(P) error) error {
 		return err
 	}
 	defer h.release()
-	collectIfDebugging()
+	if h.loop != nil {
+		return h.loop.watch(func() error { return f(h.object) })
+	}
 	return f(h.object)
 }
 
+// acquire keeps the object from being destroyed until release.
 func (h *handle[P]) acquire() error {
 	if h == nil {
 		return ErrClosed
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return ErrClosed
+	for {
+		state := h.state.Load()
+		if state&closedBit != 0 {
+			return ErrClosed
+		}
+		if h.state.CompareAndSwap(state, state+1) {
+			return nil
+		}
 	}
-	h.users++
-	return nil
 }
 
 func (h *handle[P]) release() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.users--
-	h.destroyIfUnused()
+	if h.state.Add(-1) == closedBit {
+		h.destroyNow()
+	}
 }
 
 // close is what Close does. It may be called more than once, and from a method's callback.
 func (h *handle[P]) close() {
-	if h == nil {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.closed {
-		h.closed = true
-		h.destroyIfUnused()
+	if h != nil && h.state.Or(closedBit) == 0 {
+		h.destroyNow()
 	}
 }
 
-func (h *handle[P]) destroyIfUnused() {
-	if h.closed && h.users == 0 {
-		h.cleanup.Stop()
-		h.destroy(h.object)
-	}
+// destroyNow is reached once: by whoever sees the handle closed and without users first.
+func (h *handle[P]) destroyNow() {
+	h.cleanup.Stop()
+	h.destroy(h.object)
 }

@@ -26,7 +26,7 @@ func (w *Weight) Parts(visit func(Part) error) error {
 		if err := call(func() C.fourbit_status { return C.fourbit_weight_part_count(p, &count) }); err != nil {
 			return err
 		}
-		for i := C.size_t(0); i < count; i++ {
+		for i := range count {
 			var name *C.char
 			var c C.fourbit_tensor
 			if err := call(func() C.fourbit_status { return C.fourbit_weight_part(p, i, &name, &c) }); err != nil {

@@ -1,7 +1,6 @@
 package fourbit
 
 // #include <fourbit/fourbit.h>
-// #include <stdlib.h>
 import "C"
 
 import "runtime"
@@ -15,6 +14,7 @@ const (
 	FP4 QuantType = C.FOURBIT_QUANT_TYPE_FP4
 )
 
+// String is "nf4" or "fp4".
 func (q QuantType) String() string {
 	if q == FP4 {
 		return "fp4"
@@ -46,9 +46,11 @@ type QuantConfig struct {
 	Storage DType
 	// SkipModules is llm_int8_skip_modules; nil is transformers' own choice, an empty list is not.
 	SkipModules []string
+	// FP32CPUOffload is llm_int8_enable_fp32_cpu_offload of configurations that are written.
+	FP32CPUOffload bool
 }
 
-// Quantizer is a validated configuration on a context.
+// Quantizer is a validated configuration on a context. Any number of goroutines may use one.
 type Quantizer struct{ h *handle[*C.fourbit_quantizer] }
 
 // NewQuantizer checks a configuration.
@@ -61,14 +63,13 @@ func (c *Context) NewQuantizer(config QuantConfig) (*Quantizer, error) {
 		struct_size:       C.sizeof_fourbit_quant_config,
 		quant_type:        C.uint32_t(config.Type),
 		block_size:        C.uint32_t(config.BlockSize),
+		double_quant:      c01(config.DoubleQuant),
 		rule:              C.uint32_t(config.Rule),
 		compute_dtype:     config.ComputeDType.c(),
 		storage:           config.Storage.c(),
+		fp32_cpu_offload:  c01(config.FP32CPUOffload),
 		skip_modules:      names.pointer(),
 		skip_module_count: C.size_t(len(config.SkipModules)),
-	}
-	if config.DoubleQuant {
-		cfg.double_quant = 1
 	}
 	return c.quantizer(func(p *C.fourbit_context, out **C.fourbit_quantizer) C.fourbit_status {
 		return C.fourbit_quantizer_create(p, &cfg, out)
@@ -77,10 +78,8 @@ func (c *Context) NewQuantizer(config QuantConfig) (*Quantizer, error) {
 
 // NewQuantizerFromJSON reads a quantization_config of config.json, with transformers' defaults.
 func (c *Context) NewQuantizerFromJSON(json []byte) (*Quantizer, error) {
-	text := C.CBytes(json)
-	defer C.free(text)
 	return c.quantizer(func(p *C.fourbit_context, out **C.fourbit_quantizer) C.fourbit_status {
-		return C.fourbit_quantizer_from_json(p, (*C.char)(text), C.size_t(len(json)), out)
+		return C.fourbit_quantizer_from_json(p, inText(json), C.size_t(len(json)), out)
 	})
 }
 
@@ -92,7 +91,7 @@ func (c *Context) quantizer(create func(*C.fourbit_context, **C.fourbit_quantize
 	if err != nil {
 		return nil, err
 	}
-	return &Quantizer{own(out, func(p *C.fourbit_quantizer) { C.fourbit_quantizer_destroy(p) })}, nil
+	return &Quantizer{own(out, func(p *C.fourbit_quantizer) { C.fourbit_quantizer_destroy(p) }, c.h.loop)}, nil
 }
 
 // JSON is the quantization_config that describes what the quantizer makes.
@@ -107,13 +106,50 @@ func (q *Quantizer) JSON() ([]byte, error) {
 	return text, err
 }
 
-// BitsPerElement of a large weight, absmax values included.
-func (q *Quantizer) BitsPerElement() (float64, error) {
-	info := C.fourbit_quantizer_info{struct_size: C.sizeof_fourbit_quantizer_info}
+// QuantizerInfo is what a quantizer is, with every default filled in.
+type QuantizerInfo struct {
+	Type QuantType
+	// BlockSize is the number of elements per absmax.
+	BlockSize   int
+	DoubleQuant bool
+	// Rule in force; never DefaultRule.
+	Rule Rule
+	// ComputeDType is bnb_4bit_compute_dtype.
+	ComputeDType DType
+	// Storage is the dtype that packed bytes are labelled with.
+	Storage DType
+	// Serializable: what it makes can be saved. Trainable: there are gradients with respect to the
+	// input (Transpose). RequiresCalibration: data is needed to quantize, which is never so today.
+	Serializable, Trainable, RequiresCalibration bool
+	// BitsPerElement of a large weight, absmax values included.
+	BitsPerElement float64
+}
+
+// Info describes the quantizer.
+func (q *Quantizer) Info() (QuantizerInfo, error) {
+	c := C.fourbit_quantizer_info{struct_size: C.sizeof_fourbit_quantizer_info}
 	err := q.h.with(func(p *C.fourbit_quantizer) error {
-		return call(func() C.fourbit_status { return C.fourbit_quantizer_query(p, &info) })
+		return call(func() C.fourbit_status { return C.fourbit_quantizer_query(p, &c) })
 	})
-	return float64(info.bits_per_element), err
+	if err != nil {
+		return QuantizerInfo{}, err
+	}
+	return QuantizerInfo{
+		Type: QuantType(c.quant_type), BlockSize: int(c.block_size), DoubleQuant: c.double_quant == 1,
+		Rule: Rule(c.rule), ComputeDType: dtypeFrom(c.compute_dtype), Storage: dtypeFrom(c.storage),
+		Serializable: c.is_serializable == 1, Trainable: c.is_trainable == 1,
+		RequiresCalibration: c.requires_calibration == 1, BitsPerElement: float64(c.bits_per_element),
+	}, nil
+}
+
+// QuantizedSize is the bytes of a quantized weight's parts other than the quant state's text, known
+// before quantizing.
+func (q *Quantizer) QuantizedSize(elements uint64) (uint64, error) {
+	var out C.uint64_t
+	err := q.h.with(func(p *C.fourbit_quantizer) error {
+		return call(func() C.fourbit_status { return C.fourbit_quant_sizes(p, C.uint64_t(elements), &out) })
+	})
+	return uint64(out), err
 }
 
 // Close gives the quantizer up.

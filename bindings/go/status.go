@@ -45,6 +45,7 @@ type Error struct {
 	Message string
 }
 
+// Error is the message.
 func (e *Error) Error() string { return "fourbit: " + e.Message }
 
 // Unwrap gives the status.
@@ -65,10 +66,12 @@ func (e *Error) Is(target error) bool {
 var ErrClosed = errors.New("fourbit: closed")
 
 // call makes one C call and reads its words on the same thread of the operating system: they are
-// kept per thread, and a goroutine may move between the two.
+// kept per thread, and a goroutine may move between the two. Every call that can fail goes through
+// here, with handles acquired and memory pinned.
 func call(f func() C.fourbit_status) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	collectIfDebugging()
 	if status := f(); status != C.FOURBIT_STATUS_OK {
 		return &Error{Status(status), C.GoString(C.fourbit_last_error())}
 	}

@@ -48,3 +48,27 @@ func (l cStringList) free() {
 		C.free(unsafe.Pointer(text))
 	}
 }
+
+// cStringOrNull copies a string to C, "" to NULL.
+func cStringOrNull(text string) *C.char {
+	if text == "" {
+		return nil
+	}
+	return C.CString(text)
+}
+
+// inText is a text that C reads with its length; it never ends up as NULL.
+func inText(text []byte) *C.char {
+	if len(text) == 0 {
+		text = []byte{0}
+	}
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(text)))
+}
+
+// c01 is a bool as C's configurations have it.
+func c01(value bool) C.uint32_t {
+	if value {
+		return 1
+	}
+	return 0
+}

@@ -1,21 +1,22 @@
 package fourbit
 
 // #include <fourbit/fourbit.h>
-// #include <stdlib.h>
 import "C"
 
 import (
-	"runtime"
 	"unsafe"
 )
 
-// Weight is a 4-bit weight: packed codes and quant state. It never changes.
+// Weight is a 4-bit weight: packed codes and quant state. It never changes, and any number of goroutines
+// may use one.
 type Weight struct{ h *handle[*C.fourbit_weight] }
 
 // WeightInfo is what a weight is.
 type WeightInfo struct {
-	Type        QuantType
-	BlockSize   int
+	Type QuantType
+	// BlockSize is the number of elements per absmax.
+	BlockSize int
+	// DoubleQuant: the absmax values are quantized themselves.
 	DoubleQuant bool
 	// DType is that of the original.
 	DType DType
@@ -23,8 +24,12 @@ type WeightInfo struct {
 	Storage DType
 	// Shape of the original: [out, in] for a linear layer.
 	Shape []int64
+	// Elements of the original.
+	Elements uint64
 	// Bytes of all parts.
 	Bytes uint64
+	// Device is where the weight is.
+	Device Device
 }
 
 func newWeight(create func(out **C.fourbit_weight) C.fourbit_status) (*Weight, error) {
@@ -32,7 +37,7 @@ func newWeight(create func(out **C.fourbit_weight) C.fourbit_status) (*Weight, e
 	if err := call(func() C.fourbit_status { return create(&out) }); err != nil {
 		return nil, err
 	}
-	return &Weight{own(out, func(p *C.fourbit_weight) { C.fourbit_weight_destroy(p) })}, nil
+	return &Weight{own(out, func(p *C.fourbit_weight) { C.fourbit_weight_destroy(p) }, nil)}, nil
 }
 
 // Quantize quantizes a tensor of float32, float16 or bfloat16, of any shape.
@@ -50,13 +55,7 @@ func (q *Quantizer) Quantize(source Tensor) (w *Weight, err error) {
 
 // DeserializeWeight reads what Serialize wrote. The bytes are copied.
 func (c *Context) DeserializeWeight(image []byte) (w *Weight, err error) {
-	var pinner runtime.Pinner
-	defer pinner.Unpin()
-	var bytes *C.uint8_t
-	if len(image) > 0 {
-		pinner.Pin(&image[0])
-		bytes = (*C.uint8_t)(unsafe.Pointer(&image[0]))
-	}
+	bytes := (*C.uint8_t)(unsafe.Pointer(inText(image)))
 	err = c.h.with(func(p *C.fourbit_context) (err error) {
 		w, err = newWeight(func(out **C.fourbit_weight) C.fourbit_status {
 			return C.fourbit_weight_deserialize(p, bytes, C.size_t(len(image)), out)
@@ -98,7 +97,9 @@ func (c *Context) withWeight(w *Weight, f func(*C.fourbit_context, *C.fourbit_we
 
 // QuantError is how far a weight is from its source.
 type QuantError struct {
-	Count          uint64
+	// Count is the number of elements compared.
+	Count uint64
+	// Max and Mean are of the absolute differences, RMS is the root of the mean squared one.
 	Max, Mean, RMS float64
 	// SNR is the signal-to-noise ratio in decibels.
 	SNR float64
@@ -127,15 +128,36 @@ func (w *Weight) Info() (WeightInfo, error) {
 	if err != nil {
 		return WeightInfo{}, err
 	}
-	info := WeightInfo{
+	return WeightInfo{
 		Type: QuantType(c.quant_type), BlockSize: int(c.block_size), DoubleQuant: c.double_quant == 1,
-		DType: dtypeFrom(c.dtype), Storage: dtypeFrom(c.storage), Bytes: uint64(c.byte_size),
-		Shape: make([]int64, c.ndim),
-	}
-	for i := range info.Shape {
-		info.Shape[i] = int64(c.shape[i])
-	}
-	return info, nil
+		DType: dtypeFrom(c.dtype), Storage: dtypeFrom(c.storage), Shape: intsFrom(&c.shape[0], c.ndim),
+		Elements: uint64(c.element_count), Bytes: uint64(c.byte_size), Device: deviceFrom(c.device),
+	}, nil
+}
+
+// CopyTo gives a weight with the same contents on a context's device. On the same device the bytes are
+// shared, not copied.
+func (w *Weight) CopyTo(c *Context) (copied *Weight, err error) {
+	err = c.withWeight(w, func(p *C.fourbit_context, weight *C.fourbit_weight) (err error) {
+		copied, err = newWeight(func(out **C.fourbit_weight) C.fourbit_status {
+			return C.fourbit_weight_copy_to(weight, p, out)
+		})
+		return err
+	})
+	return copied, err
+}
+
+// Expert gives matrix index of a weight of three dimensions (fused experts: [experts, out, in] or [experts,
+// in, out]) as a weight of its own, for Gemm and GroupedGemm; where it is [in, out], with Transpose. The codes
+// are shared, not copied. It may outlive the fused weight.
+func (w *Weight) Expert(index int) (expert *Weight, err error) {
+	err = w.h.with(func(p *C.fourbit_weight) (err error) {
+		expert, err = newWeight(func(out **C.fourbit_weight) C.fourbit_status {
+			return C.fourbit_weight_expert(p, C.uint64_t(index), out)
+		})
+		return err
+	})
+	return expert, err
 }
 
 // Close gives the weight up.

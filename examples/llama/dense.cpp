@@ -132,8 +132,15 @@ template <class Type, std::size_t Rows, std::size_t Inputs> class Tile {
         add(padded_weights, padded_inputs, kStep);
     }
 
-    LLAMA_INLINE float result(std::size_t row, std::size_t input) const {
-        return sum(sums_[row][input]);
+    /// The dot products of all rows with an input.
+    LLAMA_INLINE void results(std::size_t input, float* out) const {
+        if constexpr (Rows == 4) {
+            sum4(out, sums_[0][input], sums_[1][input], sums_[2][input], sums_[3][input]);
+        } else {
+            for (std::size_t r = 0; r < Rows; ++r) {
+                out[r] = sum(sums_[r][input]);
+            }
+        }
     }
 
   private:
@@ -160,10 +167,7 @@ LLAMA_INLINE void multiply_tile(const Product& job, std::size_t row, std::size_t
         tile.add_tail(weights + at, inputs + at, k, k - at);
     }
     for (std::size_t i = 0; i < Inputs; ++i) {
-        float* out = job.output + (input + i) * job.matrix->rows + row;
-        for (std::size_t r = 0; r < Rows; ++r) {
-            out[r] = tile.result(r, i);
-        }
+        tile.results(i, job.output + (input + i) * job.matrix->rows + row);
     }
 }
 

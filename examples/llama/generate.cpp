@@ -23,6 +23,8 @@ double rate(std::size_t count, double seconds) {
 double Generation::prompt_speed() const { return rate(prompt_tokens, prompt_seconds); }
 double Generation::decode_speed() const { return rate(decoded, decode_seconds); }
 
+double Generation::read_speed() const { return rate(1, read_seconds); }
+
 Session::Session(Model& model, const Tokenizer& tokenizer, Sampler& sampler, std::size_t context)
     : model_(model), tokenizer_(tokenizer), sampler_(sampler), cache_(model.config(), context),
       logits_(model.config().vocab_size) {}

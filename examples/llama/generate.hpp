@@ -19,9 +19,13 @@ struct Generation {
     double decode_seconds = 0;
     /// Tokens that were evaluated one by one: the first comes out of the prompt's evaluation.
     std::size_t decoded = 0;
+    /// Seconds to read the bytes that decoding one token reads, and no more; 0: not measured.
+    double read_seconds = 0;
 
     double prompt_speed() const;
     double decode_speed() const;
+    /// Tokens per second if nothing took time but reading; 0: not measured.
+    double read_speed() const;
 };
 
 struct Limits {

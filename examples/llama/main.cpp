@@ -5,6 +5,7 @@
 #include "generate.hpp"
 #include "options.hpp"
 #include "perplexity.hpp"
+#include "reading.hpp"
 #include "report.hpp"
 
 #include <fstream>
@@ -25,7 +26,7 @@ std::vector<int> with_bos(const Tokenizer& tokenizer, const std::string& text) {
 
 void stream(const std::string& bytes) { std::cout << bytes << std::flush; }
 
-void generate(const Options& options, Model& model, const Tokenizer& tokenizer) {
+void generate(const Options& options, Runtime& runtime, Model& model, const Tokenizer& tokenizer) {
     Limits limits{options.tokens, {}};
     if (!options.ignore_eos) {
         limits.stop = model.config().eos_tokens;
@@ -43,11 +44,14 @@ void generate(const Options& options, Model& model, const Tokenizer& tokenizer) 
     if (!options.json && !options.chat) {
         stream(options.prompt);
     }
-    const Generation done = session.run(prompt, limits, [&](const std::string& bytes) {
+    Generation done = session.run(prompt, limits, [&](const std::string& bytes) {
         if (!options.json) {
             stream(bytes);
         }
     });
+    if (options.roofline) {
+        done.read_seconds = seconds_to_read(runtime.pool, model.weights());
+    }
     if (options.json) {
         std::cout << generation_json(done, model.weights(), options) << '\n';
     } else {
@@ -104,7 +108,7 @@ void run(const Options& options) {
     if (options.chat && options.prompt.empty()) {
         return chat(options, model, *tokenizer);
     }
-    generate(options, model, *tokenizer);
+    generate(options, runtime, model, *tokenizer);
 }
 
 } // namespace

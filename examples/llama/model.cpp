@@ -1,5 +1,6 @@
 #include "model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -13,10 +14,8 @@ Model::Model(const Weights& weights, Runtime& runtime)
     }
     query_.resize(kMaxBatch * c.query_size());
     attended_.resize(kMaxBatch * c.query_size());
-    key_.resize(kMaxBatch * c.kv_size());
-    value_.resize(kMaxBatch * c.kv_size());
-    gate_.resize(kMaxBatch * c.intermediate_size);
-    up_.resize(kMaxBatch * c.intermediate_size);
+    keys_values_.resize(2 * kMaxBatch * c.kv_size());
+    gate_up_.resize(2 * kMaxBatch * c.intermediate_size);
 }
 
 const float* Model::forward(const std::vector<int>& tokens, KvCache& cache) {
@@ -61,8 +60,7 @@ void Model::normalize(const std::vector<float>& weight, std::size_t m) {
 void Model::attention(const Layer& layer, std::size_t index, std::size_t m, KvCache& cache) {
     normalize(layer.attention_norm, m);
     layer.query.forward(runtime_, normed_.data(), m, query_.data());
-    layer.key.forward(runtime_, normed_.data(), m, key_.data());
-    layer.value.forward(runtime_, normed_.data(), m, value_.data());
+    Linear::forward_both(runtime_, layer.key, layer.value, normed_.data(), m, keys_values_.data());
     store_keys_and_values(index, m, cache);
     attend(index, m, cache);
     layer.attention_output.forward(runtime_, attended_.data(), m, output_.data());
@@ -76,10 +74,10 @@ void Model::store_keys_and_values(std::size_t layer, std::size_t m, KvCache& cac
         for (std::size_t head = 0; head < c.kv_heads; ++head) {
             const std::size_t from = row * c.kv_size() + head * c.head_dim;
             const std::size_t position = cache.length() + row;
-            float* key = key_.data() + from;
+            float* key = keys_values_.data() + from;
             rope_.rotate(key, row);
             std::copy(key, key + c.head_dim, cache.key(layer, head, position));
-            const float* value = value_.data() + from;
+            const float* value = keys_values_.data() + m * c.kv_size() + from;
             std::copy(value, value + c.head_dim, cache.value(layer, head, position));
         }
     }
@@ -101,8 +99,8 @@ void Model::attend(std::size_t layer, std::size_t m, KvCache& cache) {
             scores.resize(cache.capacity());
         }
         rope_.rotate(query, row);
-        scaled_dots(query, cache.key(layer, kv_head, 0), positions, c.head_dim, scale,
-                    scores.data());
+        std::for_each(query, query + c.head_dim, [scale](float& x) { x *= scale; });
+        dots(query, cache.key(layer, kv_head, 0), positions, c.head_dim, scores.data());
         const float total = exp_shifted(scores.data(), positions);
         weighted_sum(scores.data(), cache.value(layer, kv_head, 0), positions, c.head_dim, output);
         for (std::size_t d = 0; d < c.head_dim; ++d) {
@@ -113,10 +111,10 @@ void Model::attend(std::size_t layer, std::size_t m, KvCache& cache) {
 
 void Model::mlp(const Layer& layer, std::size_t m) {
     normalize(layer.mlp_norm, m);
-    layer.gate.forward(runtime_, normed_.data(), m, gate_.data());
-    layer.up.forward(runtime_, normed_.data(), m, up_.data());
-    silu_multiply(gate_.data(), up_.data(), m * config().intermediate_size);
-    layer.down.forward(runtime_, gate_.data(), m, output_.data());
+    const std::size_t count = m * config().intermediate_size;
+    Linear::forward_both(runtime_, layer.gate, layer.up, normed_.data(), m, gate_up_.data());
+    silu_multiply(gate_up_.data(), gate_up_.data() + count, count);
+    layer.down.forward(runtime_, gate_up_.data(), m, output_.data());
     add(hidden_.data(), output_.data(), m * config().hidden_size);
 }
 

@@ -40,10 +40,11 @@ class Model {
     Rope rope_;
     std::vector<float> hidden_; // the residual stream
     std::vector<float> normed_;
-    std::vector<float> query_, key_, value_;
+    std::vector<float> query_;
+    std::vector<float> keys_values_; // all rows' keys, then all rows' values
     std::vector<float> attended_;
-    std::vector<float> gate_, up_;
-    std::vector<float> output_; // of a block, to be added to the residual stream
+    std::vector<float> gate_up_; // likewise
+    std::vector<float> output_;  // of a block, to be added to the residual stream
 };
 
 } // namespace llama

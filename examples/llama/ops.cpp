@@ -52,10 +52,24 @@ LLAMA_INLINE void transform(float* values, std::size_t count, const Change& chan
 
 } // namespace
 
-LLAMA_CLONES void scaled_dots(const float* x, const float* rows, std::size_t count,
-                              std::size_t width, float scale, float* output) {
-    for (std::size_t i = 0; i < count; ++i) {
-        output[i] = scale * dot_product(x, rows + i * width, width);
+LLAMA_CLONES void dots(const float* x, const float* rows, std::size_t count, std::size_t width,
+                       float* output) {
+    std::size_t i = 0;
+    for (; i + 4 <= count && width % kLanes == 0; i += 4) {
+        f32x16 totals[4] = {};
+        f32x16 a;
+        f32x16 b;
+        for (std::size_t d = 0; d < width; d += kLanes) {
+            load(a, x + d);
+            for (std::size_t j = 0; j < 4; ++j) {
+                load(b, rows + (i + j) * width + d);
+                totals[j] += a * b;
+            }
+        }
+        sum4(output + i, totals[0], totals[1], totals[2], totals[3]);
+    }
+    for (; i < count; ++i) {
+        output[i] = dot_product(x, rows + i * width, width);
     }
 }
 
@@ -102,23 +116,34 @@ LLAMA_CLONES float exp_shifted(float* scores, std::size_t count) {
 
 namespace {
 
-/// weighted_sum() of 16 * Vectors columns, held in registers.
+/// weighted_sum() of 16 * Vectors columns, held in registers: those of even rows and those of odd
+/// ones, so that additions need not wait for each other.
 template <std::size_t Vectors>
 LLAMA_INLINE void sum_columns(const float* factors, const float* rows, std::size_t count,
                               std::size_t width, float* output) {
-    f32x16 totals[Vectors];
+    f32x16 totals[2][Vectors];
     f32x16 v;
-    for (f32x16& total : totals) {
-        total = f32x16{};
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-        for (std::size_t j = 0; j < Vectors; ++j) {
-            load(v, rows + i * width + j * kLanes);
-            totals[j] += factors[i] * v;
+    for (auto& total : totals) {
+        for (f32x16& vector : total) {
+            vector = f32x16{};
         }
     }
+    const auto add = [&](f32x16* total, std::size_t i) LLAMA_INLINE_LAMBDA {
+        for (std::size_t j = 0; j < Vectors; ++j) {
+            load(v, rows + i * width + j * kLanes);
+            total[j] += factors[i] * v;
+        }
+    };
+    std::size_t i = 0;
+    for (; i + 2 <= count; i += 2) {
+        add(totals[0], i);
+        add(totals[1], i + 1);
+    }
+    if (i < count) {
+        add(totals[0], i);
+    }
     for (std::size_t j = 0; j < Vectors; ++j) {
-        store(output + j * kLanes, totals[j]);
+        store(output + j * kLanes, totals[0][j] + totals[1][j]);
     }
 }
 

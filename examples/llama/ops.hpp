@@ -17,9 +17,8 @@ void add(float* x, const float* y, std::size_t count);
 /// gate[i] = silu(gate[i]) · up[i].
 void silu_multiply(float* gate, const float* up, std::size_t count);
 
-/// output[i] = scale · (x · rows[i]), for `count` rows of `width`.
-void scaled_dots(const float* x, const float* rows, std::size_t count, std::size_t width,
-                 float scale, float* output);
+/// output[i] = x · rows[i], for `count` rows of `width`.
+void dots(const float* x, const float* rows, std::size_t count, std::size_t width, float* output);
 
 /// scores[i] = e^(scores[i] - largest); returns their sum.
 float exp_shifted(float* scores, std::size_t count);

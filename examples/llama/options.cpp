@@ -17,6 +17,7 @@ DIR is a Hugging Face checkpoint directory of a Llama, 16-bit or 4-bit.
   --seed N            of the random numbers (0)
   --threads N         0: one per processor (0)
   --bf16              evaluate prompts with bfloat16 activations (faster with 4-bit weights)
+  --roofline          measure how fast the weights could be read at all, and compare
   --chat              use SmolLM2's chat template
   --system TEXT       the system message of a chat
   --ignore-eos        go on after the end of the text
@@ -82,6 +83,7 @@ bool parse_flag(const std::string& name, Options& options) {
     bool* const flag = name == "--chat"         ? &options.chat
                        : name == "--ignore-eos" ? &options.ignore_eos
                        : name == "--bf16"       ? &options.bf16
+                       : name == "--roofline"   ? &options.roofline
                        : name == "--json"       ? &options.json
                        : name == "--help"       ? &options.help
                                                 : nullptr;

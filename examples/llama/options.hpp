@@ -20,6 +20,7 @@ struct Options {
     std::string system;
     bool ignore_eos = false;
     bool bf16 = false;
+    bool roofline = false;
     std::string perplexity_file;
     std::size_t context = 0;
     std::size_t stride = 0;

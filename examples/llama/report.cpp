@@ -28,6 +28,12 @@ std::string generation_words(const Generation& done, const Weights& weights) {
         << " tokens/s\nweights read per token: " << megabytes(bytes) << " MB ("
         << megabytes(weights.bytes_per_token_4bit()) << " MB of it 4-bit), " << per_second / 1e9
         << " GB/s\n";
+    if (done.read_seconds > 0) {
+        const double read = done.read_speed();
+        out << "reading them alone: " << read << " tokens/s, "
+            << read * static_cast<double>(bytes) / 1e9 << " GB/s; decoding takes "
+            << std::setprecision(2) << read / done.decode_speed() << " times as long\n";
+    }
     return out.str();
 }
 
@@ -43,6 +49,7 @@ std::string generation_json(const Generation& done, const Weights& weights,
     out << "], \"prompt_tokens\": " << done.prompt_tokens
         << ", \"prompt_tokens_per_second\": " << done.prompt_speed()
         << ", \"decode_tokens_per_second\": " << done.decode_speed()
+        << ", \"read_tokens_per_second\": " << done.read_speed()
         << ", \"weight_bytes_per_token\": " << weights.bytes_per_token()
         << ", \"weight_bytes_per_token_4bit\": " << weights.bytes_per_token_4bit() << "}";
     return out.str();

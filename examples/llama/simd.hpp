@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if !defined(__clang__) && (!defined(__GNUC__) || __GNUC__ < 12)
+#error "this example needs GCC 12 or Clang: __builtin_shufflevector"
+#endif
+
 // Compiles a function several times and picks one by the processor when the program starts, so
 // that a plain build is fast everywhere. Sanitizers are not up yet when that choice is made.
 #if defined(__has_feature)
@@ -30,6 +34,8 @@ namespace llama {
 
 constexpr std::size_t kLanes = 16;
 
+using f32x4 = float __attribute__((vector_size(16)));
+using f32x8 = float __attribute__((vector_size(32)));
 using f32x16 = float __attribute__((vector_size(64)));
 using u32x16 = std::uint32_t __attribute__((vector_size(64)));
 using i32x16 = std::int32_t __attribute__((vector_size(64)));
@@ -43,16 +49,36 @@ template <class To, class From> LLAMA_INLINE void bit_copy(To& to, const From& f
 LLAMA_INLINE void load(f32x16& v, const float* p) { std::memcpy(&v, p, sizeof v); }
 LLAMA_INLINE void store(float* p, const f32x16& v) { std::memcpy(p, &v, sizeof v); }
 
+/// The lanes added up to four.
+LLAMA_INLINE void fold(f32x4& out, const f32x16& v) {
+    const f32x8 half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                       __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    out = __builtin_shufflevector(half, half, 0, 1, 2, 3) +
+          __builtin_shufflevector(half, half, 4, 5, 6, 7);
+}
+
 /// The sum of the lanes, in a fixed order.
 LLAMA_INLINE float sum(const f32x16& v) {
-    float lanes[kLanes];
-    store(lanes, v);
-    for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
-        for (std::size_t i = 0; i < half; ++i) {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    return lanes[0];
+    f32x4 four;
+    fold(four, v);
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+/// The sums of four vectors, each as sum() has it.
+LLAMA_INLINE void sum4(float* out, const f32x16& a, const f32x16& b, const f32x16& c,
+                       const f32x16& d) {
+    f32x4 v[4];
+    fold(v[0], a);
+    fold(v[1], b);
+    fold(v[2], c);
+    fold(v[3], d);
+    const f32x4 ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
+                     __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+    const f32x4 cd = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5) +
+                     __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+    const f32x4 sums =
+        __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    std::memcpy(out, &sums, sizeof sums);
 }
 
 /// e^x for x <= 88, to about 2 units in the last place; 0 below -87. The fraction of the power of

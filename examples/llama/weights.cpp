@@ -121,11 +121,43 @@ void Linear::multiply_4bit(Runtime& runtime, const float* input, std::size_t m,
     }
 }
 
+void Linear::forward_both(Runtime& runtime, const Linear& first, const Linear& second,
+                          const float* input, std::size_t m, float* output) {
+    const auto* a = std::get_if<fourbit::weight>(&first.weight_);
+    const auto* b = std::get_if<fourbit::weight>(&second.weight_);
+    const std::size_t n = first.outputs_;
+    if (m > 1 || a == nullptr || b == nullptr || !first.bias_.empty() || !second.bias_.empty()) {
+        first.forward(runtime, input, m, output);
+        second.forward(runtime, input, m, output + m * n);
+        return;
+    }
+    const std::size_t k = first.inputs_;
+    std::vector<float>& rows = runtime.doubled_input;
+    rows.resize(2 * k);
+    std::copy_n(input, k, rows.data());
+    std::copy_n(input, k, rows.data() + k);
+    fourbit::grouped_gemm(runtime.context, {rows, {std::size_t{2}, k}}, {0, 1, 2}, {a, b},
+                          {output, {std::size_t{2}, n}});
+}
+
 std::size_t Linear::byte_size() const {
     if (const auto* weight = std::get_if<fourbit::weight>(&weight_)) {
         return static_cast<std::size_t>(weight->info().byte_size);
     }
     return std::get<DenseMatrix>(weight_).byte_size();
+}
+
+void Linear::append_bytes(std::vector<Bytes>& to) const {
+    if (const auto* matrix = std::get_if<DenseMatrix>(&weight_)) {
+        to.push_back({static_cast<const std::byte*>(matrix->data), matrix->byte_size()});
+        return;
+    }
+    const auto& weight = std::get<fourbit::weight>(weight_);
+    for (std::size_t i = 0; i < weight.part_count(); ++i) {
+        const fourbit::const_view part = weight.part(i).tensor;
+        const auto size = static_cast<std::size_t>(part.numel()) * part.dtype().bits / 8;
+        to.push_back({static_cast<const std::byte*>(part.data()), size});
+    }
 }
 
 Weights::Weights(const std::string& directory, const Runtime& runtime)
@@ -183,6 +215,12 @@ template <class Visit> void each_linear(const Weights& weights, Visit visit) {
 }
 
 } // namespace
+
+std::vector<Bytes> Weights::read_per_token() const {
+    std::vector<Bytes> bytes;
+    each_linear(*this, [&](const Linear& linear) { linear.append_bytes(bytes); });
+    return bytes;
+}
 
 std::size_t Weights::bytes_per_token() const {
     const std::size_t norms = (2 * layers_.size() + 1) * config_.hidden_size * sizeof(float);

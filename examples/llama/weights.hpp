@@ -15,6 +15,12 @@
 
 namespace llama {
 
+/// Bytes in someone's memory.
+struct Bytes {
+    const std::byte* data;
+    std::size_t size;
+};
+
 /// What runs a product: fourbit's context, on this example's threads.
 struct Runtime {
     /// `bf16`: several inputs at once go to 4-bit weights as bfloat16. Where the processor has
@@ -25,6 +31,7 @@ struct Runtime {
     fourbit::context context;
     bool bf16_batches;
     std::vector<std::uint16_t> bf16_input;
+    std::vector<float> doubled_input;
 };
 
 /// output = input · Wᵀ (+ bias).
@@ -40,9 +47,17 @@ class Linear {
     /// output[m, outputs] = input[m, inputs] · Wᵀ + bias, float32.
     void forward(Runtime& runtime, const float* input, std::size_t m, float* output) const;
 
+    /// The products of one input with two layers that have the same number of outputs: `first`'s
+    /// into output[0, m * outputs), `second`'s behind. For a single input they are one call, which
+    /// saves the threads a meeting.
+    static void forward_both(Runtime& runtime, const Linear& first, const Linear& second,
+                             const float* input, std::size_t m, float* output);
+
     bool is_4bit() const { return std::holds_alternative<fourbit::weight>(weight_); }
     /// Bytes that one product reads.
     std::size_t byte_size() const;
+    /// Appends where they are.
+    void append_bytes(std::vector<Bytes>& to) const;
 
   private:
     void multiply_4bit(Runtime& runtime, const float* input, std::size_t m,
@@ -75,6 +90,8 @@ class Weights {
     /// The embedding of a token.
     void embed(int token, float* output) const;
 
+    /// The matrices that decoding one token reads, as they lie in memory.
+    std::vector<Bytes> read_per_token() const;
     /// Bytes of weights that decoding one token reads.
     std::size_t bytes_per_token() const;
     /// How much of that is 4-bit.

@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * fourbit.h - 4-bit weights (NF4, FP4) as transformers and bitsandbytes write and read them.
  * Generated from src/ffi by cbindgen: change the Rust, then run `make header`.
  *
@@ -17,8 +18,11 @@
 
 #include <stddef.h>
 #include <stdint.h>
+/** Of this header: MAJOR * 10000 + MINOR * 100 + PATCH is what fourbit_version() gives. */
 #define FOURBIT_VERSION_MAJOR 0
+/** See FOURBIT_VERSION_MAJOR. */
 #define FOURBIT_VERSION_MINOR 1
+/** See FOURBIT_VERSION_MAJOR. */
 #define FOURBIT_VERSION_PATCH 0
 
 #if defined(_WIN32) && !defined(FOURBIT_STATIC)
@@ -64,8 +68,9 @@ struct DLManagedTensorVersioned;
 #define FOURBIT_GEMM_ACCUMULATE 2
 
 /**
- * Exact float32 products for every batch size, also where bfloat16 inputs would allow weights
- * rounded to bfloat16.
+ * Exact float32 products for every batch size, also where several rows of a 16-bit input would
+ * otherwise meet weights rounded to fewer bits: which inputs, and how many bits, docs/numerics.md
+ * says under "What is exact and what is rounded".
  */
 #define FOURBIT_GEMM_EXACT 4
 
@@ -313,15 +318,17 @@ enum fourbit_log_level
      */
     FOURBIT_LOG_LEVEL_OFF = 0,
     /**
-     * Something is likely not as the caller wishes.
+     * Something is likely not as the caller wishes: what a plan has to say, more threads than
+     * processors, a copy in every call.
      */
     FOURBIT_LOG_LEVEL_WARNING = 1,
     /**
-     * Choices made once: the instruction set, the number of threads.
+     * What was opened, chosen or finished: a context with its instruction set and threads, a
+     * checkpoint, a plan.
      */
     FOURBIT_LOG_LEVEL_INFO = 2,
     /**
-     * Steps of long operations.
+     * Steps of long operations: each file of a checkpoint that is written.
      */
     FOURBIT_LOG_LEVEL_DEBUG = 3,
 };
@@ -350,6 +357,10 @@ enum fourbit_phase
      * Converting and writing.
      */
     FOURBIT_PHASE_WRITE = 1,
+    /**
+     * Quantizing and casting into memory.
+     */
+    FOURBIT_PHASE_LOAD = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -389,7 +400,7 @@ typedef uint32_t fourbit_plan_action;
 #endif // __cplusplus
 
 /**
- * What becomes of the per-expert linear layers of a mixture.
+ * What becomes of the experts of a mixture.
  */
 enum fourbit_plan_experts
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -408,6 +419,11 @@ enum fourbit_plan_experts
      * Convert them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
      */
     FOURBIT_PLAN_EXPERTS_FOUR_BIT = 2,
+    /**
+     * The same, and fused experts as one weight of three dimensions each: only this library reads the
+     * result (fourbit_weight_expert).
+     */
+    FOURBIT_PLAN_EXPERTS_FUSED_FOUR_BIT = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -515,6 +531,11 @@ typedef struct fourbit_checkpoint fourbit_checkpoint;
  * One device and the threads that serve it. Any number of threads may use one context at once.
  */
 typedef struct fourbit_context fourbit_context;
+
+/**
+ * A checkpoint in memory, every tensor as its plan says. Any number of threads may use one.
+ */
+typedef struct fourbit_model fourbit_model;
 
 /**
  * What happens to every tensor of a checkpoint, and why. Any number of threads may use one.
@@ -1115,6 +1136,65 @@ typedef struct fourbit_progress {
  */
 typedef int32_t (*fourbit_progress_fn)(void *user, const struct fourbit_progress *progress);
 
+/**
+ * How to load a model. All zero: no limit.
+ */
+typedef struct fourbit_load_config {
+    /**
+     * sizeof(fourbit_load_config).
+     */
+    uint32_t struct_size;
+    /**
+     * Must be zero.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes that weights and casts may take; what is mapped does not count, nor do a few megabytes of
+     * work per thread. A plan that needs more is refused before anything is read. 0: no limit.
+     */
+    uint64_t max_memory;
+} fourbit_load_config;
+
+/**
+ * One entry of a model.
+ */
+typedef struct fourbit_model_entry {
+    /**
+     * sizeof(fourbit_model_entry), set by the caller.
+     */
+    uint32_t struct_size;
+    /**
+     * A fourbit_checkpoint_entry_kind: what to ask for it with.
+     */
+    uint32_t kind;
+    /**
+     * The tensor's name; borrowed from the model.
+     */
+    const char *name;
+    /**
+     * The element type; of a weight, that of what it was quantized from.
+     */
+    struct fourbit_dtype dtype;
+    /**
+     * Number of dimensions.
+     */
+    int32_t ndim;
+    /**
+     * The shape; of a weight, that of what it was quantized from, [out, in] for a linear layer. `ndim`
+     * values, then zeros.
+     */
+    int64_t shape[FOURBIT_MAX_RANK];
+    /**
+     * Bytes of the tensor, or of the weight's codes and statistics (the text of its quant state not
+     * counted). What is on the disk takes none of memory.
+     */
+    uint64_t byte_size;
+    /**
+     * Where the plan puts it: "cpu" or "disk"; NULL without a device map. Borrowed from the model.
+     */
+    const char *device;
+} fourbit_model_entry;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1149,7 +1229,8 @@ FOURBIT_API const char *fourbit_last_error(void);
 /**
  * Sends messages up to `max_level` (a fourbit_log_level) to `fn`; NULL turns logging off. One
  * per process. When it returns, the previous function is not running and will not run again.
- * The library never prints.
+ * The library never prints. Products send nothing but a few warnings; what could be said in every
+ * call is said a few times.
  *
  * @pre
  * `fn` and `user` stay valid until replaced.
@@ -1344,6 +1425,21 @@ FOURBIT_API
 fourbit_status fourbit_weight_copy_to(const struct fourbit_weight *weight,
                                       const struct fourbit_context *context,
                                       struct fourbit_weight **out);
+
+/**
+ * Matrix `index` of a weight of three dimensions (fused experts: [experts, out, in] or [experts, in,
+ * out]) as a weight of its own, for fourbit_gemm and fourbit_grouped_gemm; where it is [in, out], with
+ * FOURBIT_GEMM_TRANSPOSE. The codes are shared, not copied. The scales are shared too, but for a
+ * double-quantized weight whose matrices are no multiple of 256 blocks: those are decoded into four
+ * bytes per block. It may outlive `weight`. The matrices must consist of whole blocks.
+ *
+ * @pre
+ * `weight` is live; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_weight_expert(const struct fourbit_weight *weight,
+                                     uint64_t index,
+                                     struct fourbit_weight **out);
 
 /**
  * Gives a weight up; NULL is allowed. Views and names borrowed from it become invalid.
@@ -1796,6 +1892,112 @@ FOURBIT_API fourbit_status fourbit_writer_finish(struct fourbit_writer *writer);
  * No other call uses this handle.
  */
 FOURBIT_API void fourbit_writer_destroy(struct fourbit_writer *writer);
+
+/**
+ * Loads a checkpoint as `plan` says: weights are quantized with the quantizer, tensors cast to their
+ * planned types, all at once and in parallel. What is stored as it is wanted, be it a tensor or a
+ * weight that was quantized before, stays mapped: nothing is copied. `plan` may be NULL: of a
+ * checkpoint that is quantized already everything is then taken as it is stored, of any other the
+ * automatic plan is followed. `config` and `progress` may be NULL; a nonzero answer from `progress`
+ * gives CANCELLED.
+ *
+ * Entries planned on the CPU, or without a device map, are in memory or mapped when this returns.
+ * Entries planned on the disk are made when they are asked for, and not kept. Any other device gives
+ * DEVICE_UNAVAILABLE before anything is read. A plan that needs more than `max_memory` gives
+ * OUT_OF_MEMORY, likewise.
+ *
+ * The model keeps the quantizer's context and the files: quantizer, checkpoint and plan may be
+ * destroyed. The files must not change while the model, or a weight from it, is in use.
+ *
+ * @pre
+ * Handles are live; `config` is NULL or readable for the bytes it states; `progress` may be called
+ * with `user` until this returns; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_load(const struct fourbit_quantizer *quantizer,
+                                  const struct fourbit_checkpoint *checkpoint,
+                                  const struct fourbit_plan *plan,
+                                  const struct fourbit_load_config *config,
+                                  fourbit_progress_fn progress,
+                                  void *user,
+                                  struct fourbit_model **out);
+
+/**
+ * The number of entries. A weight and its statistics are one.
+ *
+ * @pre
+ * `model` is live; `out_count` is NULL or writable.
+ */
+FOURBIT_API fourbit_status fourbit_model_len(const struct fourbit_model *model, size_t *out_count);
+
+/**
+ * Describes entry `index`. Entries come in natural order of their names.
+ *
+ * @pre
+ * `model` is live; `out_entry` is NULL or writable for the bytes its `struct_size` states.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_get(const struct fourbit_model *model,
+                                 size_t index,
+                                 struct fourbit_model_entry *out_entry);
+
+/**
+ * The index of the entry of that name. NOT_FOUND if there is none.
+ *
+ * @pre
+ * `model` is live; `name` is a NUL-terminated string; `out_index` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_find(const struct fourbit_model *model,
+                                  const char *name,
+                                  size_t *out_index);
+
+/**
+ * A weight of the model. It shares the model's bytes, is the caller's to destroy, and may outlive
+ * the model. One that is planned on the disk is quantized by this call, and is all the caller's. A
+ * plain tensor gives INVALID_ARGUMENT.
+ *
+ * @pre
+ * `model` is live; `name` is a NUL-terminated string; `out` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_weight(const struct fourbit_model *model,
+                                    const char *name,
+                                    struct fourbit_weight **out);
+
+/**
+ * A view of a tensor in its planned type, read-only; valid until the model is destroyed. A tensor
+ * that is planned on the disk in another type than the stored one gives INVALID_STATE, since nothing
+ * is kept of it: fourbit_model_read. A weight gives INVALID_ARGUMENT.
+ *
+ * @pre
+ * `model` is live; `name` is a NUL-terminated string; `out_view` is NULL or writable.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_tensor(const struct fourbit_model *model,
+                                    const char *name,
+                                    struct fourbit_tensor *out_view);
+
+/**
+ * Copies a tensor, in its planned type, into `destination`: of that type and shape, with any strides.
+ * What is planned on the disk is read, and cast, by this call.
+ *
+ * @pre
+ * `model` is live; `name` is a NUL-terminated string; `destination` describes writable memory.
+ */
+FOURBIT_API
+fourbit_status fourbit_model_read(const struct fourbit_model *model,
+                                  const char *name,
+                                  const struct fourbit_tensor *destination);
+
+/**
+ * Gives a model up; NULL is allowed. Views and names borrowed from it become invalid, weights from
+ * it stay valid.
+ *
+ * @pre
+ * No other call uses this handle.
+ */
+FOURBIT_API void fourbit_model_destroy(struct fourbit_model *model);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,7 +1,10 @@
-//! The `fourbit` command: quantize, plan, inspect, verify and dequantize checkpoints; measure.
+//! The `fourbit` command: quantize, plan, inspect, verify, report on and dequantize checkpoints; measure.
 
 #[path = "../cli/mod.rs"]
 mod cli;
+
+#[path = "../report/mod.rs"]
+mod report;
 
 fn main() -> std::process::ExitCode {
     cli::main()

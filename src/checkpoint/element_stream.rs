@@ -2,7 +2,7 @@
 //! if it is stored `[in, out]`, any part of it at a time.
 
 use super::buffers::Buffer;
-use super::cast::cast;
+use super::cast::{StoredFloat, cast};
 use super::header::quoted;
 use super::reader::Checkpoint;
 use crate::dtype::FloatType;
@@ -13,7 +13,7 @@ use crate::shape::Shape;
 pub(super) struct ElementStream<'a> {
     checkpoint: &'a Checkpoint,
     index: usize,
-    from: FloatType,
+    from: StoredFloat,
     to: FloatType,
     /// Stored rows and columns, if the stream runs down the columns.
     transposed: Option<(u64, u64)>,
@@ -24,10 +24,10 @@ impl<'a> ElementStream<'a> {
     /// The stream of tensor `index` as `to`.
     pub fn new(checkpoint: &'a Checkpoint, index: usize, to: FloatType, transpose: bool) -> Result<Self> {
         let tensor = &checkpoint.tensors()[index];
-        let from = tensor.dtype.float().ok_or_else(|| {
+        let from = StoredFloat::of(tensor.dtype).ok_or_else(|| {
             err!(
                 DtypeUnsupported,
-                "tensor {}: dtype {}: expected F32, F16 or BF16 to convert to {}",
+                "tensor {}: dtype {}: expected F64, F32, F16 or BF16 to convert to {}",
                 quoted(&tensor.name),
                 tensor.dtype.safetensors_name(),
                 to.torch_name()
@@ -58,6 +58,10 @@ impl<'a> ElementStream<'a> {
         self.to
     }
 
+    fn is_same(&self) -> bool {
+        self.from == StoredFloat::Float(self.to)
+    }
+
     /// Bytes in the source.
     pub fn source_bytes(&self) -> u64 {
         self.checkpoint.tensors()[self.index].byte_len()
@@ -71,7 +75,7 @@ impl<'a> ElementStream<'a> {
     /// Bytes that reading `count` elements at once takes of the buffers `source` and `piece`.
     pub fn buffer_bytes(&self, count: u64) -> (u64, u64) {
         let size = self.from.size() as u64;
-        let source = if self.from == self.to { 0 } else { count * size };
+        let source = if self.is_same() { 0 } else { count * size };
         // A part of the transposed matrix touches at most so many columns, and takes so many rows at
         // once that the piece is no longer than the part, if one row is not.
         let piece = self.transposed.map_or(0, |(rows, columns)| {
@@ -84,7 +88,7 @@ impl<'a> ElementStream<'a> {
     /// Reads `out.len() / dtype.size()` elements from element `start` on.
     pub fn read(&self, start: u64, out: &mut [u8], source: &mut Buffer, piece: &mut Buffer) -> Result<()> {
         let count = out.len() / self.to.size();
-        if self.from == self.to {
+        if self.is_same() {
             return self.read_source(start, out, piece);
         }
         let stored = source.bytes(count * self.from.size())?;
@@ -97,7 +101,8 @@ impl<'a> ElementStream<'a> {
         match (self.transposed, self.from.size()) {
             (None, size) => self.checkpoint.read_at(self.index, start * size as u64, out),
             (Some(matrix), 2) => self.read_columns::<2>(matrix, start, out, piece),
-            (Some(matrix), _) => self.read_columns::<4>(matrix, start, out, piece),
+            (Some(matrix), 4) => self.read_columns::<4>(matrix, start, out, piece),
+            (Some(matrix), _) => self.read_columns::<8>(matrix, start, out, piece),
         }
     }
 

@@ -205,6 +205,33 @@ impl SideFile {
     }
 }
 
+/// Writes a text file that appears under its name when it is whole. One that exists is refused unless
+/// `force` is set.
+pub fn write_text(path: &Path, text: &str, force: bool) -> Result<()> {
+    let name = path.file_name().and_then(OsStr::to_str);
+    let name = name.ok_or_else(|| err!(InvalidArgument, "{}: not the name of a file", path.display()))?;
+    check_replaceable(path, force)?;
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let content = SideContent::Text(text.to_owned());
+    SideFile { name: name.to_owned(), content }.write_into(directory)?;
+    sync_directory(directory)
+}
+
+/// An error if [`write_text`] would refuse this path.
+pub fn check_replaceable(path: &Path, force: bool) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(err!(InvalidArgument, "{}: is a directory, expected the name of a file", path.display()))
+        }
+        Ok(_) if !force => Err(err!(
+            InvalidArgument,
+            "{}: exists already: choose another name, or ask to overwrite (--force)",
+            path.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn copy(directory: &Path, name: &str, source: &Path) -> Result<PartialFile> {
     use std::io::Read as _;
     let failed = |e| Error::io(source, "cannot read", e);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Checkpoint, DequantizeTarget, ProgressFn, SaveOptions, SaveReport, dequantize_checkpoint};
+use super::{
+    Checkpoint, DequantizeTarget, ProgressFn, SaveOptions, SaveReport, TensorEntry, dequantize_checkpoint,
+};
 use crate::config::{
     QuantizationConfig, model_type, quantization_config, stated_dtype, write_config_json,
     write_plain_config_json,
@@ -10,7 +12,11 @@ use crate::config::{
 use crate::context::Context;
 use crate::dtype::FloatType;
 use crate::error::{Result, err};
-use crate::plan::{Plan, PlanEntry, PlanOptions, Profile, SourceTensor, conv1d_modules};
+use crate::plan::{
+    Action, Experts, Mode, Plan, PlanEntry, PlanOptions, Profile, SourceTensor, conv1d_modules,
+};
+use crate::quant::QuantSpec;
+use crate::weight::Weight;
 
 impl Checkpoint {
     /// Decides what happens to every tensor, from config.json and the tensors' names and shapes.
@@ -25,6 +31,30 @@ impl Checkpoint {
             .collect();
         Plan::new(config, &tensors, options).map_err(|e| e.in_place(self.directory().display()))
     }
+
+    /// The plan that leaves every tensor as it is stored: that of a checkpoint which is quantized
+    /// already. It needs no config.json.
+    pub fn plan_as_stored(&self) -> Result<Plan> {
+        let keep = |t: &TensorEntry| PlanEntry {
+            source: SourceTensor { name: t.name.clone(), dtype: t.dtype, shape: t.shape },
+            action: Action::Keep { dtype: t.dtype },
+            reason: "taken as it is stored".to_owned(),
+            bytes_before: t.byte_len(),
+            bytes_after: t.byte_len(),
+            device: None,
+        };
+        let config = self.config()?;
+        let stated = config.map(stated_dtype).transpose()?.flatten();
+        Ok(Plan {
+            model_type: config.and_then(model_type).map(str::to_owned),
+            profile: Profile::default(),
+            mode: Mode::Generic,
+            dtype: stated.or(first_weight_dtype(self)?).unwrap_or(FloatType::F32),
+            skip_modules: None,
+            entries: self.tensors().iter().map(keep).collect(),
+            notes: Vec::new(),
+        })
+    }
 }
 
 /// The text of config.json beside a checkpoint quantized by `plan`, if the source has one:
@@ -35,7 +65,12 @@ pub fn quantized_config(
     quantization: &QuantizationConfig,
 ) -> Result<Option<String>> {
     let Some(source) = checkpoint.config()? else { return Ok(None) };
-    let quantization = QuantizationConfig { skip_modules: plan.skip_modules.clone(), ..quantization.clone() };
+    let fused = |entry: &PlanEntry| entry.is_converted() && entry.source.shape.dims().len() == 3;
+    let quantization = QuantizationConfig {
+        skip_modules: plan.skip_modules.clone(),
+        fused_experts: plan.entries.iter().any(fused),
+        ..quantization.clone()
+    };
     write_config_json(source, &quantization, plan.dtype).map(Some)
 }
 
@@ -72,7 +107,7 @@ pub fn dequantize_model(
 
 /// The plan that a quantized checkpoint's own config.json says it follows: its
 /// `llm_int8_skip_modules` and dtype, read as transformers 5 reads them, or 4 if that explains more of
-/// what was converted.
+/// what was converted and cast.
 pub fn plan_as_written(source: &Checkpoint, quantized: &Checkpoint) -> Result<Plan> {
     let place = quantized.directory().display();
     let config = quantized.config()?.ok_or_else(|| err!(NotFound, "{place}: no config.json"))?;
@@ -80,15 +115,24 @@ pub fn plan_as_written(source: &Checkpoint, quantized: &Checkpoint) -> Result<Pl
         err!(Format, "{place}: config.json has no quantization_config: this is not a quantized checkpoint")
     })?;
     let quantization = QuantizationConfig::from_value(quantization).map_err(|e| e.in_place(place))?;
+    let block_size = first_weight(quantized)?.map_or(QuantSpec::default().block_size, |w| w.block_size());
     let mut best: Option<(usize, Plan)> = None;
     for profile in [Profile::V5, Profile::V4] {
         let plan = source.plan(&PlanOptions {
             profile,
             skip: quantization.skip_modules.clone(),
             dtype: stated_dtype(config)?,
+            experts: if quantization.fused_experts { Experts::FusedFourBit } else { Experts::Auto },
+            spec: QuantSpec { block_size, ..QuantSpec::default() },
             ..PlanOptions::default()
         })?;
-        let differs = |e: &&PlanEntry| e.is_converted() != quantized.is_weight(&e.source.name);
+        let differs = |e: &&PlanEntry| match e.action {
+            Action::Quantize { .. } => !quantized.is_weight(&e.source.name),
+            Action::Keep { dtype } => {
+                let found = quantized.find(&e.source.name).map(|i| quantized.tensors()[i].dtype);
+                found != Some(dtype) || quantized.is_weight(&e.source.name)
+            }
+        };
         let differences = plan.entries.iter().filter(differs).count();
         if best.as_ref().is_none_or(|(fewest, _)| differences < *fewest) {
             best = Some((differences, plan));
@@ -106,9 +150,13 @@ impl Checkpoint {
 }
 
 fn first_weight_dtype(checkpoint: &Checkpoint) -> Result<Option<FloatType>> {
+    Ok(first_weight(checkpoint)?.map(|weight| weight.dtype()))
+}
+
+fn first_weight(checkpoint: &Checkpoint) -> Result<Option<Weight>> {
     let mut weights = checkpoint.entries().iter().filter_map(|entry| match entry {
         super::Entry::Weight(weight) => Some(&weight.name),
         super::Entry::Tensor(_) => None,
     });
-    weights.next().map(|name| checkpoint.weight(name).map(|w| w.dtype())).transpose()
+    weights.next().map(|name| checkpoint.weight(name)).transpose()
 }

@@ -15,14 +15,17 @@ pub enum Phase {
     Scan,
     /// Converting and writing.
     Write,
+    /// Quantizing and casting into memory.
+    Load,
 }
 
 impl Phase {
-    /// `scan` or `write`.
+    /// `scan`, `write` or `load`.
     pub const fn name(self) -> &'static str {
         match self {
             Phase::Scan => "scan",
             Phase::Write => "write",
+            Phase::Load => "load",
         }
     }
 }

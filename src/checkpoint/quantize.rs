@@ -24,6 +24,7 @@ use super::stage::{Item, Stages};
 use super::writer::CheckpointWriter;
 use crate::context::Context;
 use crate::error::{Result, err};
+use crate::log::{Level, log};
 use crate::plan::{Action, Plan, PlanEntry};
 use crate::quant::QuantSpec;
 
@@ -87,6 +88,15 @@ pub fn quantize_checkpoint(
         weight.set_offset(bits);
     }
     let budget = budget(&works, spec, options.memory, context.threads())?;
+    log(Level::Debug, || {
+        format!(
+            "{}: {} weights to quantize, {} of them read twice for double quantization, {} at work at a time",
+            output.display(),
+            weights.len(),
+            scanned.len(),
+            budget.tasks.min(context.threads())
+        )
+    });
     let pool = BufferPool::new(budget.tasks);
     let scan_bytes: u64 = scanned.iter().map(|w| w.stream.source_bytes()).sum();
     let total = scan_bytes + works.iter().map(|w| w.item(spec).bytes).sum::<u64>();
@@ -104,6 +114,9 @@ pub fn quantize_checkpoint(
     let layout = Layout::new(&units_of(&works, spec)?, &layout_options)?;
     let offsets: Option<Vec<u32>> = spec.double_quant.then(|| weights.iter().map(|w| w.offset()).collect());
     let Started { writer, resumed } = directory.start(&layout, offsets.as_deref(), options.job)?;
+    if resumed > 0 {
+        log(Level::Info, || format!("{}: resumed: {resumed} files were finished before", output.display()));
+    }
     let is_wanted = |w: &&Work<'_>| writer.writes(layout.places(w.unit)[0].shard);
     let wanted: Vec<&Work<'_>> = works.iter().filter(is_wanted).collect();
     write_works(context, spec, &wanted, &layout, &writer, &pool, stages)?;

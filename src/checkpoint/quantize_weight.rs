@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::buffers::{BufferSizes, Buffers};
+use super::buffers::{Buffer, BufferSizes, Buffers};
 use super::element_stream::ElementStream;
 use super::header::quoted;
 use super::layout::{OutputTensor, Place, Unit};
@@ -140,7 +140,7 @@ impl<'a> WeightWork<'a> {
     }
 
     /// First element and element count of a chunk.
-    fn part(&self, chunk: u64) -> (u64, usize) {
+    pub fn part(&self, chunk: u64) -> (u64, usize) {
         let start = chunk * self.chunk();
         (start, self.chunk().min(self.geometry.numel - start) as usize)
     }
@@ -159,21 +159,20 @@ impl<'a> WeightWork<'a> {
         })
     }
 
-    /// Quantizes a chunk to its place in the output; the last one to finish writes the statistics.
-    pub fn write(
+    /// Reads a chunk and quantizes it: `codes` and `absmax` have its size.
+    pub fn quantize_chunk(
         &self,
         (context, spec): (&Context, &QuantSpec),
         chunk: u64,
-        gather: &Gather,
-        buffers: &mut Buffers,
-        (writer, places): (&CheckpointWriter, &[Place]),
+        (source, piece, values): (&mut Buffer, &mut Buffer, &mut Buffer),
+        codes: &mut [u8],
+        absmax: &mut [f32],
     ) -> Result<()> {
         let (start, count) = self.part(chunk);
         let dtype = self.stream.dtype();
-        let values = buffers.values.bytes(count * dtype.size())?;
-        self.stream.read(start, values, &mut buffers.source, &mut buffers.piece)?;
-        let codes = buffers.codes.bytes(count.div_ceil(2))?;
-        let absmax = buffers.absmax.floats(count.div_ceil(spec.block_size.get()))?;
+        assert!(codes.len() == count.div_ceil(2) && absmax.len() == self.blocks(count as u64) as usize);
+        let values = values.bytes(count * dtype.size())?;
+        self.stream.read(start, values, source, piece)?;
         let job = QuantizeJob {
             source: values.as_ptr(),
             source_type: dtype,
@@ -184,8 +183,25 @@ impl<'a> WeightWork<'a> {
             codes: codes.as_mut_ptr(),
             absmax: absmax.as_mut_ptr(),
         };
-        // SAFETY: the three buffers were sized for `count` elements just above.
+        // SAFETY: all three hold `count` elements: `values` by its making, the others as asserted.
         unsafe { context.host().quantize_serial(&job) };
+        Ok(())
+    }
+
+    /// Quantizes a chunk to its place in the output; the last one to finish writes the statistics.
+    pub fn write(
+        &self,
+        (context, spec): (&Context, &QuantSpec),
+        chunk: u64,
+        gather: &Gather,
+        buffers: &mut Buffers,
+        (writer, places): (&CheckpointWriter, &[Place]),
+    ) -> Result<()> {
+        let (start, count) = self.part(chunk);
+        let Buffers { source, piece, values, codes, absmax } = buffers;
+        let codes = codes.bytes(count.div_ceil(2))?;
+        let absmax = absmax.floats(count.div_ceil(spec.block_size.get()))?;
+        self.quantize_chunk((context, spec), chunk, (source, piece, values), codes, absmax)?;
         writer.write(&places[0], start / 2, codes)?;
         gather.put(start >> spec.block_size.shift(), absmax, |all| {
             self.write_statistics(spec, all, writer, &places[1..])

@@ -15,6 +15,7 @@ use super::shard_file::{Mapping, ShardFile};
 use crate::config::parse_json;
 use crate::dtype::DType;
 use crate::error::{Result, err};
+use crate::log::{Level, log};
 use crate::shape::Shape;
 
 /// One stored tensor.
@@ -102,7 +103,20 @@ impl Checkpoint {
                 .check_index(&index.weight_map, &index.files)
                 .map_err(|e| e.in_place(path.display()))?;
         }
+        checkpoint.report(path.as_ref());
         Ok(checkpoint)
+    }
+
+    fn report(&self, path: &Path) {
+        log(Level::Info, || {
+            let weights = self.entries.iter().filter(|e| matches!(e, Entry::Weight(_))).count();
+            format!(
+                "{}: opened: {} tensors in {} file(s), {weights} 4-bit weights",
+                path.display(),
+                self.tensors.len(),
+                self.shards.len()
+            )
+        });
     }
 
     fn check_index(&self, map: &std::collections::BTreeMap<String, usize>, files: &[String]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Whether a quantized checkpoint is what a plan makes of its source, and how far its weights are
 //! from the source's.
 
-use super::cast::cast;
+use super::cast::{StoredFloat, cast};
 use super::element_stream::ElementStream;
 use super::header::quoted;
 use super::quantize::match_plan;
@@ -126,7 +126,7 @@ fn check_plain(
             entry.source.shape
         )));
     }
-    let conversion = match (entry.source.dtype.float(), dtype.float()) {
+    let conversion = match (StoredFloat::of(entry.source.dtype), dtype.float()) {
         _ if entry.source.dtype == dtype => None,
         (Some(from), Some(to)) => Some((from, to)),
         _ => {
@@ -149,7 +149,7 @@ fn same_values(
     index: usize,
     quantized: &Checkpoint,
     found: usize,
-    conversion: Option<(FloatType, FloatType)>,
+    conversion: Option<(StoredFloat, FloatType)>,
 ) -> Result<bool> {
     const CHUNK: u64 = 1 << 20;
     let (from_size, to_size) = conversion.map_or((1, 1), |(from, to)| (from.size(), to.size()));

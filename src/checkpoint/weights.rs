@@ -18,6 +18,12 @@ impl Checkpoint {
         })
     }
 
+    /// A quantized weight with a copy of its bytes: unlike [`Self::weight`] this cannot be hurt by a file
+    /// that is cut short meanwhile.
+    pub fn read_weight(&self, name: &str) -> Result<Weight> {
+        self.weight_copied(self.weight_parts(name)?)
+    }
+
     /// A quantized weight with a copy of its bytes, for which a file that is cut short is an error.
     pub(super) fn weight_copied(&self, entry: &WeightEntry) -> Result<Weight> {
         self.assemble(entry, |index| {

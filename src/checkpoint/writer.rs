@@ -9,6 +9,7 @@ use super::output::{OutputDirectory, SideFile};
 use super::partial_file::PartialFile;
 use super::{INDEX_FILE, SINGLE_FILE};
 use crate::error::{Result, err};
+use crate::log::{Level, log};
 
 /// Writes one checkpoint. Dropped before [`finish`](Self::finish), it removes what it wrote; with a
 /// job file, the files that are whole stay.
@@ -95,6 +96,7 @@ impl CheckpointWriter {
             file.sync()?;
             file.publish()?;
             self.job.iter().for_each(JobFile::keep);
+            report_file(file);
         }
         Ok(())
     }
@@ -113,6 +115,7 @@ impl CheckpointWriter {
             Some(job) => job.remove()?,
             None => output.remove(super::JOB_FILE)?,
         }
+        log(Level::Info, || format!("{}: written: {} files", output.path().display(), written.len()));
         output.finish()?;
         Ok(written)
     }
@@ -145,7 +148,10 @@ impl CheckpointWriter {
         for shard in &shards {
             written.push(match shard.is_published() {
                 true => shard.final_path().to_owned(),
-                false => shard.publish()?,
+                false => {
+                    report_file(shard);
+                    shard.publish()?
+                }
             });
         }
         Ok(written)
@@ -155,4 +161,8 @@ impl CheckpointWriter {
     pub fn directory(&self) -> &Path {
         self.output.path()
     }
+}
+
+fn report_file(file: &PartialFile) {
+    log(Level::Debug, || format!("{}: on disk", file.final_path().display()));
 }

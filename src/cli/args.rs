@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Compare a quantized checkpoint with its source, tensor by tensor. Exit code 1: a tensor is
     /// missing or not what the plan says.
     Verify(VerifyArgs),
+    /// Write one HTML page about a quantized checkpoint and its source: sizes, errors, distributions,
+    /// devices. Exit code 1: they do not belong together.
+    Report(ReportArgs),
     /// Turn a quantized checkpoint back into 16 or 32 bits.
     Dequantize(DequantizeArgs),
     /// Measure this machine and every operation on it: half a minute.
@@ -69,7 +72,8 @@ pub(crate) struct RecipeArgs {
     /// Whose rules decide what is converted: portable (loads everywhere), v5 or v4 (transformers).
     #[arg(long, value_name = "NAME", default_value = "portable", value_parser = text(Profile::parse))]
     pub profile: Profile,
-    /// Experts of a mixture: auto (as the profile says), 16bit or 4bit.
+    /// Experts of a mixture: auto (as the profile says), 16bit, 4bit, or fused4bit, which converts fused
+    /// ones too, for this library alone.
     #[arg(long, value_name = "WHAT", default_value = "auto", value_parser = text(fourbit::plan::Experts::parse))]
     pub experts: fourbit::plan::Experts,
     /// Whose decisions on ties and special values: bnb-cpu or bnb-cuda.
@@ -182,6 +186,16 @@ pub(crate) struct PlanArgs {
     pub recipe: RecipeArgs,
     #[command(flatten)]
     pub devices: DeviceMapArgs,
+    /// List every tensor by itself, with bytes in full, instead of folding layers that are alike.
+    #[arg(long)]
+    pub full: bool,
+    /// Explain what is decided about one tensor or module, step by step: its name, the end of it, or a
+    /// pattern with `*`.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["full", "diff"])]
+    pub why: Option<String>,
+    /// Show where two profiles decide differently. Exit code 1: somewhere.
+    #[arg(long, num_args = 2, value_names = ["PROFILE", "PROFILE"], value_parser = text(Profile::parse), conflicts_with_all = ["full", "profile"])]
+    pub diff: Vec<Profile>,
     /// So that the arguments of `quantize` can be given as they are; they decide nothing here.
     #[command(flatten)]
     pub _save: SaveArgs,
@@ -226,6 +240,38 @@ pub(crate) struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The source checkpoint.
+    pub model_dir: PathBuf,
+    /// What was made of it, here or by transformers.
+    pub quantized_dir: PathBuf,
+    /// The page to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the page if it exists.
+    #[arg(long)]
+    pub force: bool,
+    /// Also draw a device map: as in `plan`.
+    #[arg(long, value_name = "HOW")]
+    pub device_map: Option<String>,
+    /// Memory of each device, as in `plan`; without --device-map that is `auto`.
+    #[arg(long, value_name = "LIST", value_parser = text(MaxMemory::parse))]
+    pub max_memory: Option<MaxMemory>,
+    /// Allow modules on cpu and disk (llm_int8_enable_fp32_cpu_offload).
+    #[arg(long)]
+    pub offload: bool,
+    /// Threads to use [default: one per processor].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: usize,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

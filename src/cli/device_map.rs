@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use fourbit::checkpoint::Checkpoint;
 use fourbit::device_map::{
-    DeviceMap, DeviceMapOptions, Flavour, Model, Placement, Sizing, Strategy, check_dispatch, model_of_plan,
-    place,
+    DeviceMap, DeviceMapOptions, DeviceUse, Flavour, MapDevice, Model, Placement, Sizing, Strategy,
+    check_dispatch, model_of_plan, place,
 };
 use fourbit::plan::Plan;
 use fourbit::quant::QuantSpec;
 use fourbit::{Error, Result};
 
 use super::args::DeviceMapArgs;
+use super::names::printable;
 use super::table;
 
 /// What the arguments ask for, if for any map at all.
@@ -36,9 +37,11 @@ fn read(path: &Path) -> Result<Strategy> {
 }
 
 /// A map that is shown, under a heading.
-struct Variant {
-    heading: String,
-    placement: Placement,
+pub(crate) struct Variant {
+    /// Whose map it is.
+    pub heading: String,
+    /// The map.
+    pub placement: Placement,
 }
 
 /// The asked-for map and, beside one that is computed, what transformers and `fit` would do.
@@ -61,7 +64,7 @@ impl Maps {
         let model = model_of_plan(&config, plan, spec)?;
         let flavour = Flavour::from(plan.profile);
         let name = options.strategy.name();
-        let asked = variant(format!("device map: {name}"), &model, flavour, options)?;
+        let asked = variant(format!("{name}"), &model, flavour, options)?;
         let map = &asked.placement.map;
         let verdict = match options.strategy {
             // Planning has checked it.
@@ -75,21 +78,38 @@ impl Maps {
                 other.strategy = Strategy::Balanced;
             }
             let name = other.strategy.name();
-            let heading = format!("for comparison: {name} by the sizes that {} reckons with", flavour.name());
+            let heading = format!("{name} by the sizes of {}", flavour.name());
             variants.push(variant(heading, &model, flavour, &other)?);
         }
         if !matches!(options.strategy, Strategy::Explicit(_) | Strategy::Fit) {
             let fit = DeviceMapOptions { strategy: Strategy::Fit, ..options.clone() };
-            variants.push(variant("for comparison: fit".to_owned(), &model, flavour, &fit)?);
+            variants.push(variant("fit".to_owned(), &model, flavour, &fit)?);
         }
         Ok(Maps { strategy: name, variants, verdict })
     }
 
-    /// One table per map.
+    /// The asked-for map first.
+    pub(crate) fn variants(&self) -> &[Variant] {
+        &self.variants
+    }
+
+    /// A row per device, the maps side by side.
     pub(crate) fn text(&self) -> String {
-        let texts: Vec<String> =
-            self.variants.iter().map(|v| format!("{}\n{}", v.heading, listing(&v.placement))).collect();
-        texts.join("\n\n")
+        let mut devices: Vec<MapDevice> =
+            self.variants.iter().flat_map(|v| v.placement.devices.iter().map(|used| used.device)).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        let mut header = vec!["device"];
+        header.extend(self.variants.iter().map(|v| v.heading.as_str()));
+        let mut listing = table::new(&header, &[]);
+        for device in devices {
+            let mut row = vec![device.to_string()];
+            let cells = self.variants.iter().map(|v| v.placement.devices.iter().find(|u| u.device == device));
+            row.extend(cells.map(|used| used.map(cell).unwrap_or_default()));
+            listing.add_row(row);
+        }
+        let comparison = if self.variants.len() > 1 { ", and others for comparison" } else { "" };
+        format!("device map: {}{comparison}\n{listing}", self.strategy)
     }
 
     /// The asked-for map.
@@ -112,21 +132,21 @@ fn variant(heading: String, model: &Model, flavour: Flavour, options: &DeviceMap
     Ok(Variant { heading, placement: place(model, flavour, options)? })
 }
 
-fn listing(placement: &Placement) -> String {
-    let mut listing = table::new(&["device", "bytes", "limit", "modules"], &["bytes", "limit"]);
-    for used in &placement.devices {
-        let limit = match used.limit {
-            Some(limit) if used.bytes as f64 > limit => format!("{} (exceeded)", table::bytes(limit as u64)),
-            Some(limit) => table::bytes(limit as u64),
-            None => "none".to_owned(),
-        };
-        listing.add_row([used.device.to_string(), table::bytes(used.bytes), limit, runs(&used.modules)]);
-    }
-    listing.to_string()
+/// What a device holds: bytes, and its modules below.
+fn cell(used: &DeviceUse) -> String {
+    let mut lines = vec![match used.limit {
+        Some(limit) => {
+            let exceeded = if used.bytes as f64 > limit { " (exceeded)" } else { "" };
+            format!("{} of {}{exceeded}", table::bytes(used.bytes), table::bytes(limit as u64))
+        }
+        None => table::bytes(used.bytes),
+    }];
+    lines.extend(runs(&used.modules).into_iter().map(|run| format!("  {run}")));
+    lines.join("\n")
 }
 
-/// `model.embed_tokens, model.layers.0-11`
-fn runs(modules: &[String]) -> String {
+/// Neighbours in a list as one: `model.embed_tokens`, `model.layers.0-11`.
+pub(crate) fn runs(modules: &[String]) -> Vec<String> {
     let mut runs: Vec<(&str, Option<(u64, u64)>)> = Vec::new();
     for module in modules {
         let item = module.rsplit_once('.').and_then(|(list, item)| Some((list, item.parse::<u64>().ok()?)));
@@ -146,7 +166,7 @@ fn runs(modules: &[String]) -> String {
         Some((first, last)) if first == last => format!("{name}.{first}"),
         Some((first, last)) => format!("{name}.{first}-{last}"),
     });
-    words.collect::<Vec<_>>().join(", ")
+    words.map(|word| printable(&word)).collect()
 }
 
 #[cfg(test)]
@@ -156,8 +176,11 @@ mod tests {
     #[test]
     fn neighbours_are_written_as_a_run() {
         let names = ["a", "h.0", "h.1", "h.2", "h.4", "g.5", "n"].map(str::to_owned);
-        assert_eq!(runs(&names), "a, h.0-2, h.4, g.5, n");
-        assert_eq!(runs(&[String::new()]), "everything");
-        assert_eq!(runs(&[format!("h.{}", u64::MAX), "h.0".to_owned()]), format!("h.{}, h.0", u64::MAX));
+        assert_eq!(runs(&names), ["a", "h.0-2", "h.4", "g.5", "n"]);
+        assert_eq!(runs(&[String::new()]), ["everything"]);
+        assert_eq!(
+            runs(&[format!("h.{}", u64::MAX), "h.0".to_owned()]),
+            [format!("h.{}", u64::MAX), "h.0".to_owned()]
+        );
     }
 }

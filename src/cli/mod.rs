@@ -3,14 +3,16 @@
 mod args;
 mod bench;
 mod dequantize;
-mod device_map;
+pub(crate) mod device_map;
 mod inspect;
 mod interrupt;
 mod merge;
-mod plan;
+pub(crate) mod names;
+pub(crate) mod plan;
 mod progress;
 mod quantize;
-mod table;
+mod report;
+pub(crate) mod table;
 mod verify;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Plan(a) => plan::run(a),
         Command::Inspect(a) => inspect::run(a),
         Command::Verify(a) => verify::run(a),
+        Command::Report(a) => report::run(a),
         Command::Dequantize(a) => dequantize::run(a),
         Command::Bench(a) => bench::run(a),
     };

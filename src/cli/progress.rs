@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::names::printable;
 use super::table::bytes;
 
 /// Shows how far a long operation is.
@@ -52,6 +53,26 @@ impl Meter {
             Form::Lines { started, next } => {
                 if started.elapsed() >= *next {
                     eprintln!("{}: {} of {}, {tensor}", self.verb, bytes(done), bytes(total));
+                    *next = started.elapsed() + INTERVAL;
+                }
+            }
+        }
+    }
+
+    /// `done` of `total` tensors are through; `tensor` is at work.
+    pub(crate) fn count(&mut self, done: u64, total: u64, tensor: &str) {
+        match &mut self.form {
+            Form::Silent => {}
+            Form::Bar(bar) => {
+                let style = ProgressStyle::with_template("{prefix} [{bar:32}] {pos}/{len} {wide_msg}");
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message(printable(tensor));
+            }
+            Form::Lines { started, next } => {
+                if started.elapsed() >= *next {
+                    eprintln!("{}: {done} of {total} tensors, {}", self.verb, printable(tensor));
                     *next = started.elapsed() + INTERVAL;
                 }
             }

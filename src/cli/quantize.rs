@@ -119,7 +119,7 @@ fn to_text(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) 
         report.shards,
         args.out_dir.display(),
         table::bytes((totals.bytes_before as f64 / seconds) as u64),
-    )
+    ) + &plan.notes.iter().map(|note| format!("\nnote: {note}")).collect::<String>()
 }
 
 fn to_json(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) -> String {
@@ -138,6 +138,7 @@ fn to_json(args: &QuantizeArgs, plan: &Plan, report: &SaveReport, seconds: f64) 
         "resumed": report.resumed,
         "files": files,
         "seconds": seconds,
+        "notes": plan.notes,
     });
     format!("{result:#}")
 }

@@ -31,6 +31,9 @@ pub struct QuantizationConfig {
     pub enable_fp32_cpu_offload: bool,
     /// `llm_int8_has_fp16_weight`; of no use for 4-bit weights.
     pub has_fp16_weight: bool,
+    /// `fourbit_experts` is `"fused4bit"`: fused experts are 4-bit weights of three dimensions, which this
+    /// library alone reads. A key of its own, written only if it holds; other readers ignore it.
+    pub fused_experts: bool,
     /// Keys of the source that mean nothing here, in its order. They are not written again.
     pub unused_keys: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl Default for QuantizationConfig {
             threshold: 6.0,
             enable_fp32_cpu_offload: false,
             has_fp16_weight: false,
+            fused_experts: false,
             unused_keys: Vec::new(),
         }
     }
@@ -119,6 +123,7 @@ impl QuantizationConfig {
                 "bnb_4bit_use_double_quant" => config.double_quant = boolean(key, value)?,
                 "bnb_4bit_quant_storage" => config.quant_storage = quant_storage(key, value)?,
                 "quant_method" => method = Some(value),
+                "fourbit_experts" => config.fused_experts = value == "fused4bit",
                 // Written by `to_dict` beside the public flags, ignored when read.
                 "_load_in_4bit" | "_load_in_8bit" => {}
                 _ => config.unused_keys.push(key.clone()),
@@ -154,6 +159,9 @@ impl QuantizationConfig {
         put("load_in_4bit", json!(self.load_in_4bit));
         put("load_in_8bit", json!(false));
         put("quant_method", json!("bitsandbytes"));
+        if self.fused_experts {
+            map.insert("fourbit_experts".to_owned(), json!("fused4bit"));
+        }
         Value::Object(map)
     }
 

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::device::MapDevice;
+use super::flavour::Flavour;
 use crate::error::{Result, err};
 
 /// What transformers leaves free of every device for the buffers that quantizing needs
 /// (`adjust_max_memory` of its bitsandbytes quantizer).
 const USED_SHARE: f64 = 0.90;
+
+/// What 5.23 takes of the CPU memory that it finds free, before that.
+const DETECTED_SHARE: f64 = 0.90;
 
 /// Bytes by device, in the order in which devices are filled: GPUs by number, mps, cpu, disk.
 /// Balanced and adjusted limits are fractions of bytes, as in transformers.
@@ -46,13 +50,17 @@ impl MaxMemory {
         Ok(memory)
     }
 
-    /// The memory that is free on this machine. This build has no GPU of its own to ask: GPUs must be
-    /// stated.
-    pub fn detect() -> Self {
+    /// The memory that is free on this machine, as a version of transformers takes it if nothing is
+    /// stated. This build has no GPU of its own to ask: GPUs must be stated.
+    pub fn detect(flavour: Flavour) -> Self {
+        available_bytes().map(|bytes| Self::of_free(bytes, flavour)).unwrap_or_default()
+    }
+
+    /// Of so many free bytes, 5.23 takes nine tenths for the CPU; 4.x takes them all.
+    fn of_free(bytes: u64, flavour: Flavour) -> Self {
+        let share = if flavour.is_v5() { DETECTED_SHARE } else { 1.0 };
         let mut memory = Self::new();
-        if let Some(bytes) = available_bytes() {
-            memory.set(MapDevice::Cpu, bytes as f64);
-        }
+        memory.set(MapDevice::Cpu, bytes as f64 * share);
         memory
     }
 
@@ -131,6 +139,15 @@ fn available_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_5_23_leaves_a_share_of_free_memory() {
+        let cpu = |flavour| MaxMemory::of_free(1000, flavour).get(MapDevice::Cpu);
+        assert_eq!(
+            [Flavour::V523, Flavour::V457, Flavour::V441].map(cpu),
+            [Some(900.0), Some(1000.0), Some(1000.0)]
+        );
+    }
 
     #[test]
     fn units() {

@@ -71,7 +71,8 @@ impl Strategy {
 pub struct DeviceMapOptions {
     /// The way to share out.
     pub strategy: Strategy,
-    /// The limits, of which nine tenths are used; `None`: what is free on this machine.
+    /// The limits, of which nine tenths are used; `None`: what is free on this machine, of which
+    /// the flavour of 5.23 takes nine tenths first.
     pub max_memory: Option<MaxMemory>,
     /// How sizes are reckoned.
     pub sizing: Sizing,
@@ -109,7 +110,7 @@ pub struct DeviceUse {
 /// every parameter, and is taken as it is.
 pub fn place(model: &Model, flavour: Flavour, options: &DeviceMapOptions) -> Result<Placement> {
     let sizes = Sizes::new(model, flavour, options.sizing);
-    let stated = || options.max_memory.clone().unwrap_or_else(MaxMemory::detect);
+    let stated = || options.max_memory.clone().unwrap_or_else(|| MaxMemory::detect(flavour));
     let (map, limits) = match &options.strategy {
         Strategy::Explicit(map) => {
             map.check(&model.tree)?;

@@ -14,8 +14,9 @@ use crate::weight::Weight;
 pub const FOURBIT_GEMM_TRANSPOSE: u32 = 1;
 /// Add to what the output holds.
 pub const FOURBIT_GEMM_ACCUMULATE: u32 = 2;
-/// Exact float32 products for every batch size, also where bfloat16 inputs would allow weights
-/// rounded to bfloat16.
+/// Exact float32 products for every batch size, also where several rows of a 16-bit input would
+/// otherwise meet weights rounded to fewer bits: which inputs, and how many bits, docs/numerics.md
+/// says under "What is exact and what is rounded".
 pub const FOURBIT_GEMM_EXACT: u32 = 4;
 
 /// How to multiply. All zero: output = input · Wᵀ (+ bias).

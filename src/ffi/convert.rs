@@ -11,9 +11,9 @@ use super::quantizer::fourbit_quantizer;
 use super::sized::{Growing, flag, read};
 use super::status::fourbit_status;
 use super::tensor::fourbit_dtype;
-use crate::checkpoint::{self, Phase, Progress, SaveOptions, quantized_config};
+use crate::checkpoint::{self, Checkpoint, Phase, Progress, SaveOptions, quantized_config};
 use crate::error::Result;
-use crate::plan::PlanOptions;
+use crate::plan::{Plan, PlanOptions};
 
 /// What a long operation is doing.
 #[repr(u32)]
@@ -23,6 +23,8 @@ pub enum fourbit_phase {
     Scan = 0,
     /// Converting and writing.
     Write = 1,
+    /// Quantizing and casting into memory.
+    Load = 2,
 }
 
 /// Where a long operation is.
@@ -84,7 +86,7 @@ impl fourbit_save_config {
 }
 
 /// The caller's callback as the library's.
-struct Reporter {
+pub(super) struct Reporter {
     function: fourbit_progress_fn,
     user: *mut c_void,
     /// The last tensor's name in C's form: it changes rarely.
@@ -92,7 +94,11 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn report(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+    pub(super) fn new(function: fourbit_progress_fn, user: *mut c_void) -> Self {
+        Reporter { function, user, tensor: CString::default() }
+    }
+
+    pub(super) fn report(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
         let Some(function) = self.function else { return ControlFlow::Continue(()) };
         if self.tensor.as_bytes() != progress.tensor.as_bytes() {
             self.tensor = CString::new(progress.tensor).unwrap_or_default();
@@ -100,6 +106,7 @@ impl Reporter {
         let phase = match progress.phase {
             Phase::Scan => fourbit_phase::Scan,
             Phase::Write => fourbit_phase::Write,
+            Phase::Load => fourbit_phase::Load,
         };
         let report = fourbit_progress {
             struct_size: size_of::<fourbit_progress>() as u32,
@@ -114,6 +121,15 @@ impl Reporter {
             _ => ControlFlow::Break(()),
         }
     }
+}
+
+/// What a NULL plan stands for.
+pub(super) fn automatic_plan(quantizer: &fourbit_quantizer, checkpoint: &Checkpoint) -> Result<Plan> {
+    checkpoint.plan(&PlanOptions {
+        skip: quantizer.config.skip_modules.clone(),
+        spec: quantizer.spec,
+        ..PlanOptions::default()
+    })
 }
 
 /// Quantizes a whole checkpoint into a directory, as `plan` says (NULL: the automatic plan), with
@@ -141,11 +157,7 @@ pub unsafe extern "C" fn fourbit_quantize_checkpoint(
         };
         let automatic;
         let plan = if plan.is_null() {
-            automatic = checkpoint.plan(&PlanOptions {
-                skip: quantizer.config.skip_modules.clone(),
-                spec: quantizer.spec,
-                ..PlanOptions::default()
-            })?;
+            automatic = automatic_plan(quantizer, checkpoint)?;
             &automatic
         } else {
             // SAFETY: this function's contract.
@@ -155,7 +167,7 @@ pub unsafe extern "C" fn fourbit_quantize_checkpoint(
             config: quantized_config(checkpoint, plan, &quantizer.config)?,
             ..config.options()?
         };
-        let mut reporter = Reporter { function: progress, user, tensor: CString::default() };
+        let mut reporter = Reporter::new(progress, user);
         checkpoint::quantize_checkpoint(
             &quantizer.context,
             &quantizer.spec,
@@ -190,7 +202,7 @@ pub unsafe extern "C" fn fourbit_dequantize_checkpoint(
         let (context, checkpoint, out_dir, config) = unsafe {
             (&get(context)?.0, &get(checkpoint)?.checkpoint, c_str(out_dir, "out_dir")?, read(config)?)
         };
-        let mut reporter = Reporter { function: progress, user, tensor: CString::default() };
+        let mut reporter = Reporter::new(progress, user);
         checkpoint::dequantize_model(
             context,
             checkpoint,

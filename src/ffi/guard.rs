@@ -12,8 +12,16 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The next body of this thread panics.
+    pub(super) static PANIC_NEXT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Runs the body of an exported function: an error becomes a status and words, a panic likewise.
 pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> fourbit_status {
+    #[cfg(test)]
+    let body = || if PANIC_NEXT.take() { panic!("injected") } else { body() };
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => fourbit_status::Ok,
         Ok(Err(error)) => record((&error).into(), &error.to_string()),

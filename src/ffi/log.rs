@@ -10,11 +10,13 @@ use crate::log;
 pub enum fourbit_log_level {
     /// Nothing.
     Off = 0,
-    /// Something is likely not as the caller wishes.
+    /// Something is likely not as the caller wishes: what a plan has to say, more threads than
+    /// processors, a copy in every call.
     Warning = 1,
-    /// Choices made once: the instruction set, the number of threads.
+    /// What was opened, chosen or finished: a context with its instruction set and threads, a
+    /// checkpoint, a plan.
     Info = 2,
-    /// Steps of long operations.
+    /// Steps of long operations: each file of a checkpoint that is written.
     Debug = 3,
 }
 
@@ -36,7 +38,8 @@ static SINK: RwLock<Option<Sink>> = RwLock::new(None);
 
 /// Sends messages up to `max_level` (a fourbit_log_level) to `fn`; NULL turns logging off. One
 /// per process. When it returns, the previous function is not running and will not run again.
-/// The library never prints.
+/// The library never prints. Products send nothing but a few warnings; what could be said in every
+/// call is said a few times.
 ///
 /// # Safety
 /// `fn` and `user` stay valid until replaced.

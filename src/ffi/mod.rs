@@ -17,6 +17,9 @@ mod dlpack;
 mod guard;
 mod handle;
 mod log;
+mod model;
+#[cfg(test)]
+mod panics;
 mod plan;
 mod quantizer;
 mod sized;
@@ -35,6 +38,7 @@ pub use convert::*;
 pub use device::*;
 pub use dlpack::*;
 pub use log::*;
+pub use model::*;
 pub use plan::*;
 pub use quantizer::*;
 pub use status::*;

@@ -53,7 +53,7 @@ pub enum fourbit_plan_profile {
     V441 = 3,
 }
 
-/// What becomes of the per-expert linear layers of a mixture.
+/// What becomes of the experts of a mixture.
 #[repr(u32)]
 pub enum fourbit_plan_experts {
     /// As the profile's version does.
@@ -62,6 +62,9 @@ pub enum fourbit_plan_experts {
     SixteenBit = 1,
     /// Convert them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
     FourBit = 2,
+    /// The same, and fused experts as one weight of three dimensions each: only this library reads the
+    /// result (fourbit_weight_expert).
+    FusedFourBit = 3,
 }
 
 /// What happens to a tensor.
@@ -176,7 +179,8 @@ fn options_of(config: &fourbit_plan_config, quantizer: &fourbit_quantizer) -> Re
         0 => Experts::Auto,
         1 => Experts::SixteenBit,
         2 => Experts::FourBit,
-        n => return Err(err!(InvalidArgument, "experts is {n}, expected a fourbit_plan_experts (0 to 2)")),
+        3 => Experts::FusedFourBit,
+        n => return Err(err!(InvalidArgument, "experts is {n}, expected a fourbit_plan_experts (0 to 3)")),
     };
     // SAFETY: the caller of fourbit_plan_create vouches for the names.
     let skip = unsafe { read_names(config.skip_modules, config.skip_module_count, "skip_modules")? };

@@ -143,6 +143,30 @@ pub unsafe extern "C" fn fourbit_weight_copy_to(
     })
 }
 
+/// Matrix `index` of a weight of three dimensions (fused experts: [experts, out, in] or [experts, in,
+/// out]) as a weight of its own, for fourbit_gemm and fourbit_grouped_gemm; where it is [in, out], with
+/// FOURBIT_GEMM_TRANSPOSE. The codes are shared, not copied. The scales are shared too, but for a
+/// double-quantized weight whose matrices are no multiple of 256 blocks: those are decoded into four
+/// bytes per block. It may outlive `weight`. The matrices must consist of whole blocks.
+///
+/// # Safety
+/// `weight` is live; `out` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fourbit_weight_expert(
+    weight: *const fourbit_weight,
+    index: u64,
+    out: *mut *mut fourbit_weight,
+) -> fourbit_status {
+    guard(|| {
+        not_null(out, "out")?;
+        // SAFETY: this function's contract.
+        unsafe {
+            let expert = get(weight)?.weight.expert(index)?;
+            handle::give(out, fourbit_weight::new(expert))
+        }
+    })
+}
+
 /// Gives a weight up; NULL is allowed. Views and names borrowed from it become invalid.
 ///
 /// # Safety

@@ -15,6 +15,7 @@ use super::types::{Action, Plan, PlanEntry, SourceTensor};
 use crate::config;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
+use crate::log::{Level, log};
 
 impl Plan {
     /// Plans a checkpoint from its config.json and the names, types and shapes of its tensors.
@@ -41,7 +42,24 @@ impl Plan {
             notes,
         };
         devices::assign(config, &mut plan, options)?;
+        report(&plan);
         Ok(plan)
+    }
+}
+
+/// Tells the log what a person should know.
+fn report(plan: &Plan) {
+    log(Level::Info, || {
+        let converted = plan.entries.iter().filter(|e| matches!(e.action, Action::Quantize { .. })).count();
+        let model = plan.model_type.as_deref().unwrap_or("unknown model type");
+        format!(
+            "plan: {model}, profile {}: {converted} of {} tensors become 4-bit",
+            plan.profile.name(),
+            plan.entries.len()
+        )
+    });
+    for note in &plan.notes {
+        log(Level::Warning, || format!("plan: {note}"));
     }
 }
 
@@ -53,17 +71,17 @@ fn entry(
     options: &PlanOptions,
 ) -> PlanEntry {
     let bytes_before = sizes::plain(&tensor.shape, tensor.dtype);
-    let (action, bytes_after) = match (verdict, tensor.dtype.float()) {
-        (Ok(converted), Some(_)) => {
+    let (action, bytes_after) = match (verdict, tensor.dtype.is_castable()) {
+        (Ok(converted), true) => {
             let dtype = casts.of(architecture, &tensor.name, true);
             let transpose = *converted == Converted::Conv1d;
             (Action::Quantize { dtype, transpose }, sizes::quantized(&tensor.shape, dtype, &options.spec))
         }
-        (_, Some(_)) => {
+        (_, true) => {
             let dtype = DType::from(casts.of(architecture, &tensor.name, false));
             (Action::Keep { dtype }, sizes::plain(&tensor.shape, dtype))
         }
-        (_, None) => (Action::Keep { dtype: tensor.dtype }, bytes_before),
+        (_, false) => (Action::Keep { dtype: tensor.dtype }, bytes_before),
     };
     let reason = match verdict {
         Ok(converted) => converted.to_string(),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::architecture::Architecture;
 use super::autoskip::{self, SkipList, automatic_v4, automatic_v5, given, held_in_fp32};
+use super::fused::is_fused;
 use super::generic::{Kind, is_embedding_leaf, is_expert};
 use super::heads::Heads;
 use super::matchers::Reader;
@@ -114,10 +115,10 @@ impl<'a> Rules<'a> {
     pub fn verdict(&self, tensor: &SourceTensor) -> Verdict {
         let rank = tensor.shape.dims().len();
         let Some((rows, _)) = tensor.shape.matrix() else {
-            let fused = rank == 3 && tensor.name.contains("experts");
+            let fused = is_fused(self.architecture, tensor);
             return Err(if fused { Kept::FusedExperts } else { Kept::NotMatrix(rank) });
         };
-        if tensor.dtype.float().is_none() {
+        if !tensor.dtype.is_castable() {
             return Err(Kept::Dtype(tensor.dtype.safetensors_name()));
         }
         if !tensor.name.ends_with(".weight") {
@@ -127,6 +128,11 @@ impl<'a> Rules<'a> {
             Some(row) => self.by_table(row, &tensor.name, rows),
             None => self.by_name(&tensor.name, rows),
         }
+    }
+
+    /// Why the version's skip list, automatic or given, names a module.
+    pub fn skipped(&self, module: &str) -> Option<&Kept> {
+        self.skip.hit(self.version.reader(), &self.architecture.reader_paths(module))
     }
 
     /// Some 5.x layers keep their matrix in files under another name than `.weight`.
@@ -143,7 +149,7 @@ impl<'a> Rules<'a> {
             return Err(Kept::ExpertAsked);
         }
         // Only 5.x says of experts that they are no layers: one by one, they are.
-        let asked = expert && self.experts == Experts::FourBit;
+        let asked = expert && self.experts.converts_each();
         if self.non_linear.contains(&table) && !asked {
             return Err(self.why_not_linear(module, rows, expert));
         }
@@ -188,7 +194,7 @@ impl<'a> Rules<'a> {
         let keeps_experts = match self.experts {
             Experts::Auto => self.version.is_v5(),
             Experts::SixteenBit => true,
-            Experts::FourBit => false,
+            Experts::FourBit | Experts::FusedFourBit => false,
         };
         if expert && keeps_experts {
             let asked = self.experts == Experts::SixteenBit;

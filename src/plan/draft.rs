@@ -5,6 +5,7 @@ use super::decide::{Rules, Verdict, Version};
 use super::devices;
 use super::exclude::ModulePatterns;
 use super::explicit::{Module, skip_list};
+use super::fused;
 use super::generic::{is_embedding_leaf, is_expert};
 use super::matchers::Reader;
 use super::names::{leaf, module_of, parent};
@@ -19,7 +20,7 @@ const MAX_WORK: u64 = 2_000_000_000;
 
 impl Profile {
     /// The versions whose plans are intersected.
-    fn versions(self, architecture: &Architecture) -> Vec<Version> {
+    pub(super) fn versions(self, architecture: &Architecture) -> Vec<Version> {
         let only = architecture.row.as_ref().and_then(|row| row.only.as_deref());
         match (self, only) {
             (Profile::Portable, Some("v5")) | (Profile::V5, _) => vec![Version::V523],
@@ -102,6 +103,7 @@ impl<'a> Draft<'a> {
         let mut modules = Vec::new();
         let mut owners = Vec::new();
         let mut routers = Vec::new();
+        let mut kept_fused = Vec::new();
         for (i, tensor) in self.tensors.iter().enumerate() {
             let each: Vec<Verdict> = self.rules.iter().map(|r| r.verdict(tensor)).collect();
             let verdict = self.intersect(tensor, &each);
@@ -114,12 +116,17 @@ impl<'a> Draft<'a> {
                 modules.push(Module { paths, verdict: verdict.clone(), is_layer });
                 owners.push(i);
             }
+            if self.converts_fused(&each) && verdict.is_err() {
+                kept_fused.extend(self.architecture.reader_paths(module_of(&tensor.name)));
+            }
             verdicts.push(verdict);
         }
         if !self.needs_list() {
             return Ok((verdicts, self.options.skip.clone()));
         }
-        let (heads, mut hints) = self.absent_heads();
+        let (mut heads, mut hints) = self.absent_heads();
+        // Nobody else looks for them, but whoever reads this list must know that they are plain.
+        heads.extend(kept_fused);
         hints.extend(routers);
         let mut list = skip_list(&mut modules, &heads, &hints, self.options.profile.readers())?;
         for (module, i) in modules.into_iter().zip(owners) {
@@ -144,7 +151,9 @@ impl<'a> Draft<'a> {
     /// Converted only if every version converts it and nothing else speaks against it.
     fn intersect(&self, tensor: &SourceTensor, each: &[Verdict]) -> Verdict {
         let module = module_of(&tensor.name);
-        if let Some(kept) = each.iter().find(|v| v.is_err()) {
+        let fused = self.converts_fused(each);
+        let own = fused.then(|| self.fused(tensor));
+        if let Some(kept) = own.iter().chain(each.iter().filter(|_| !fused)).find(|v| v.is_err()) {
             return kept.clone();
         }
         let paths = || self.architecture.reader_paths(module);
@@ -166,7 +175,21 @@ impl<'a> Draft<'a> {
         if !self.include.is_empty() && self.include.hit(&paths()).is_none() {
             return Err(Kept::NotIncluded);
         }
-        each.first().cloned().unwrap_or(Err(Kept::NotWeight))
+        own.or_else(|| each.first().cloned()).unwrap_or(Err(Kept::NotWeight))
+    }
+
+    /// Whether a tensor holds fused experts that are to be converted if possible.
+    fn converts_fused(&self, each: &[Verdict]) -> bool {
+        self.options.experts == Experts::FusedFourBit && each.contains(&Err(Kept::FusedExperts))
+    }
+
+    /// What this library does with fused experts, which no version of transformers converts.
+    fn fused(&self, tensor: &SourceTensor) -> Verdict {
+        let named = self.rules.iter().find_map(|rules| rules.skipped(module_of(&tensor.name)));
+        match named {
+            Some(why) => Err(why.clone()),
+            None => fused::verdict(self.architecture, tensor, self.options.spec.block_size),
+        }
     }
 
     /// `dt_proj`, `x_proj` and `out_proj` of a Mamba mixer, which is known by its parameters.
@@ -248,6 +271,7 @@ fn is_layer(verdict: &Verdict) -> bool {
                 | Kept::NotWeight
                 | Kept::NotMatrix(_)
                 | Kept::FusedExperts
+                | Kept::FusedBlocks { .. }
                 | Kept::Dtype(_)
         ),
     }

@@ -44,10 +44,11 @@ const EMBEDDING_PARTS: [&str; 9] =
 pub struct Hints {
     vocab: HashSet<u64>,
     experts: HashSet<u64>,
+    hidden: HashSet<u64>,
 }
 
 impl Hints {
-    /// Collects vocabulary sizes and numbers of experts, nested configs included.
+    /// Collects vocabulary sizes, numbers of experts and hidden sizes, nested configs included.
     pub fn new(config: &Value) -> Self {
         let all = |keys: &[&'static str]| -> HashSet<u64> {
             keys.iter().flat_map(|key| find_integers(config, key)).collect()
@@ -61,7 +62,18 @@ impl Hints {
                 "moe_num_experts",
                 "num_routed_experts",
             ]),
+            hidden: all(&["hidden_size", "d_model", "n_embd"]),
         }
+    }
+
+    /// Whether the config states so many experts.
+    pub fn is_expert_count(&self, count: u64) -> bool {
+        self.experts.contains(&count)
+    }
+
+    /// Whether the config states this hidden size.
+    pub fn is_hidden_size(&self, size: u64) -> bool {
+        self.hidden.contains(&size)
     }
 
     /// Judges the 2-D weight `tensor` of so many rows. `exists` tells whether the checkpoint has a

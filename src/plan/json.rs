@@ -134,10 +134,10 @@ fn entry(tensor: TensorJson) -> Result<PlanEntry> {
     let dtype = parse_dtype("dtype", &tensor.dtype)?;
     let target = parse_dtype("target_dtype", &tensor.target_dtype)?;
     let action = if tensor.converted {
-        let (Some(_), Some(float)) = (dtype.float(), target.float()) else {
+        let (true, Some(float)) = (dtype.is_castable(), target.float()) else {
             return Err(err!(
                 Format,
-                "converted from {} by way of {}: only F32, F16 and BF16 are quantized",
+                "converted from {} by way of {}: only F64, F32, F16 and BF16 are quantized, by way of F32, F16 or BF16",
                 tensor.dtype,
                 tensor.target_dtype
             ));
@@ -150,10 +150,10 @@ fn entry(tensor: TensorJson) -> Result<PlanEntry> {
         if tensor.transpose {
             return Err(err!(Format, "transposed but not converted: only converted tensors are transposed"));
         }
-        if target != dtype && (dtype.float().is_none() || target.float().is_none()) {
+        if target != dtype && (!dtype.is_castable() || target.float().is_none()) {
             return Err(err!(
                 Format,
-                "cast from {} to {}: only F32, F16 and BF16 are cast to one another",
+                "cast from {} to {}: only F64, F32, F16 and BF16 are cast, to F32, F16 or BF16",
                 tensor.dtype,
                 tensor.target_dtype
             ));

@@ -12,7 +12,9 @@ mod decide;
 mod devices;
 mod draft;
 mod exclude;
+mod explain;
 mod explicit;
+mod fused;
 mod generic;
 mod heads;
 mod json;
@@ -27,6 +29,8 @@ mod table;
 mod types;
 
 pub(crate) use architecture::Architecture;
+pub use explain::{Explanation, Opinion};
+pub use generic::{Hints, Kind};
 pub use matchers::{PatternSet, Reader};
 pub(crate) use names::natural_order;
 pub use options::{Experts, PlanOptions};

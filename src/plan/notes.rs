@@ -4,8 +4,9 @@ use super::architecture::Architecture;
 use super::decide::{Verdict, Version};
 use super::generic::is_expert;
 use super::options::{Experts, PlanOptions};
-use super::reason::Kept;
+use super::reason::{Converted, Kept};
 use super::types::{Profile, SourceTensor};
+use crate::dtype::DType;
 
 /// Notes, the most important ones first.
 pub fn notes(
@@ -29,7 +30,9 @@ pub fn notes(
         }));
     }
     notes.extend(known(architecture, options.profile));
+    notes.extend(fused_experts(verdicts, options));
     notes.extend(experts(tensors, verdicts, options));
+    notes.extend(doubles(tensors));
     notes.extend(replaced_list(tensors, verdicts, options));
     for pattern in idle_patterns {
         notes.push(format!("\"{pattern}\" names no module of this checkpoint"));
@@ -64,6 +67,19 @@ fn known(architecture: &Architecture, profile: Profile) -> Option<String> {
     Some(format!("saved as {class}, while the table describes {}: heads were found by name", row.arch))
 }
 
+/// Who reads fused experts in 4 bits.
+fn fused_experts(verdicts: &[Verdict], options: &PlanOptions) -> Option<String> {
+    if verdicts.iter().any(|v| matches!(v, Ok(Converted::FusedExperts(_)))) {
+        return Some(
+            "fused experts are 4-bit weights of three dimensions: only this library reads the result \
+             (fourbit_weight_expert and fourbit_grouped_gemm), no version of transformers, nor vLLM or SGLang"
+                .to_owned(),
+        );
+    }
+    (options.experts == Experts::FusedFourBit)
+        .then(|| "experts \"fused4bit\": no fused experts were converted".to_owned())
+}
+
 fn experts(tensors: &[SourceTensor], verdicts: &[Verdict], options: &PlanOptions) -> Option<String> {
     let mut each = tensors.iter().zip(verdicts).filter(|(t, _)| is_expert(&t.name)).map(|(_, v)| v);
     let any_converted = each.clone().any(Result::is_ok);
@@ -80,6 +96,14 @@ fn experts(tensors: &[SourceTensor], verdicts: &[Verdict], options: &PlanOptions
         ),
         _ => None,
     }
+}
+
+/// transformers loads whatever is a float in the load dtype.
+fn doubles(tensors: &[SourceTensor]) -> Option<String> {
+    let count = tensors.iter().filter(|t| t.dtype == DType::F64).count();
+    (count > 0).then(|| {
+        format!("{count} tensor(s) are stored as F64: they are cast like all floats, as transformers does")
+    })
 }
 
 fn replaced_list(tensors: &[SourceTensor], verdicts: &[Verdict], options: &PlanOptions) -> Option<String> {

@@ -6,8 +6,8 @@ use crate::dtype::FloatType;
 use crate::error::{Result, err};
 use crate::quant::QuantSpec;
 
-/// What becomes of the per-expert linear layers of a mixture of experts. Experts that the checkpoint
-/// holds fused in three dimensions are converted by no version of transformers.
+/// What becomes of the experts of a mixture: linear layers, one per expert, or fused into tensors of
+/// three dimensions, which no version of transformers converts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Experts {
     /// As the profile's version does: 4.x converts them, 5.x (and `portable`) does not.
@@ -17,17 +17,28 @@ pub enum Experts {
     SixteenBit,
     /// Convert them: transformers 4, vLLM and SGLang read the result, transformers 5 does not.
     FourBit,
+    /// The same, and fused ones as one weight of three dimensions each: this library alone reads the
+    /// result ([`crate::Weight::expert`]). Fused experts whose matrices are not whole blocks stay.
+    FusedFourBit,
 }
 
 impl Experts {
-    /// Reads `auto`, `16bit` or `4bit`.
+    /// Reads `auto`, `16bit`, `4bit` or `fused4bit`.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
             "auto" => Ok(Experts::Auto),
             "16bit" => Ok(Experts::SixteenBit),
             "4bit" => Ok(Experts::FourBit),
-            other => Err(err!(InvalidArgument, "experts \"{other}\": expected auto, 16bit or 4bit")),
+            "fused4bit" => Ok(Experts::FusedFourBit),
+            other => {
+                Err(err!(InvalidArgument, "experts \"{other}\": expected auto, 16bit, 4bit or fused4bit"))
+            }
         }
+    }
+
+    /// Whether linear layers of single experts are converted whatever the version does.
+    pub(super) fn converts_each(self) -> bool {
+        matches!(self, Experts::FourBit | Experts::FusedFourBit)
     }
 }
 
@@ -54,7 +65,7 @@ pub struct PlanOptions {
     pub dtype: Option<FloatType>,
     /// What becomes of experts.
     pub experts: Experts,
-    /// For sizes.
+    /// What weights are quantized with: decides sizes, and which fused experts are whole blocks.
     pub spec: QuantSpec,
     /// Where everything goes. `None`: not decided here.
     pub device_map: Option<DeviceMapOptions>,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::fused::Layout;
+
 /// Why a tensor is converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Converted {
@@ -11,6 +13,8 @@ pub enum Converted {
     Conv1d,
     /// A linear layer of one expert.
     Expert,
+    /// All experts in one weight of three dimensions.
+    FusedExperts(Layout),
 }
 
 /// Why a tensor stays in its float type.
@@ -20,6 +24,8 @@ pub enum Kept {
     NotMatrix(usize),
     /// Three dimensions, of a mixture of experts.
     FusedExperts,
+    /// The same, but an expert is not a whole number of blocks.
+    FusedBlocks { elements: u64, block: u64 },
     /// A matrix that is no layer's `.weight`.
     NotWeight,
     /// An element type that is not quantized.
@@ -62,11 +68,14 @@ pub enum Kept {
 
 impl fmt::Display for Converted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Converted::Linear => "linear layer",
-            Converted::Conv1d => "linear layer (Conv1D, stored transposed)",
-            Converted::Expert => "linear layer of an expert",
-        })
+        match self {
+            Converted::Linear => f.write_str("linear layer"),
+            Converted::Conv1d => f.write_str("linear layer (Conv1D, stored transposed)"),
+            Converted::Expert => f.write_str("linear layer of an expert"),
+            Converted::FusedExperts(layout) => {
+                write!(f, "fused experts, {layout}: only this library reads them in 4 bits")
+            }
+        }
     }
 }
 
@@ -77,8 +86,13 @@ impl fmt::Display for Kept {
                 write!(f, "not a matrix ({rank} dimension{})", if *rank == 1 { "" } else { "s" })
             }
             Kept::FusedExperts => write!(f, "fused experts (3 dimensions): transformers converts none"),
+            Kept::FusedBlocks { elements, block } => write!(
+                f,
+                "fused experts of {elements} elements each, which are not whole blocks of {block}: experts \
+                 would share blocks"
+            ),
             Kept::NotWeight => write!(f, "a matrix, but no layer's weight"),
-            Kept::Dtype(name) => write!(f, "stored as {name}: only F32, F16 and BF16 are quantized"),
+            Kept::Dtype(name) => write!(f, "stored as {name}: only F64, F32, F16 and BF16 are quantized"),
             Kept::Embedding => write!(f, "embedding"),
             Kept::Norm => write!(f, "normalization"),
             Kept::Head(module) => write!(f, "output head ({module}), kept in 16 bit by transformers"),

@@ -5,6 +5,7 @@ use crate::backend::GemmJob;
 use crate::context::Context;
 use crate::dtype::FloatType;
 use crate::error::{Result, err};
+use crate::log::{Level, Limit};
 use crate::memory::AlignedBytes;
 use crate::shape::Shape;
 use crate::tensor::{RawTensor, TensorMut, TensorRef};
@@ -17,8 +18,8 @@ pub struct GemmOptions {
     pub transpose: bool,
     /// Add to what the output holds.
     pub accumulate: bool,
-    /// Exact `f32` products for every batch size, also where bfloat16 activations would allow
-    /// weights rounded to bfloat16 (what dequantize-then-multiply computes).
+    /// Exact `f32` products for every batch size, also where several rows of a 16-bit input would
+    /// otherwise meet weights rounded to fewer bits (docs/numerics.md).
     pub exact: bool,
 }
 
@@ -227,7 +228,11 @@ fn rows_of(tensor: TensorRef<'_>) -> Result<(*mut u8, i64, Option<AlignedBytes>)
     if let Some((_, stride)) = tensor.raw().as_rows() {
         return Ok((tensor.raw().data, stride, None));
     }
+    static COPIES: Limit = Limit::new(4);
     let shape = tensor.shape();
+    COPIES.log(Level::Warning, || {
+        format!("gemm: a tensor of shape {shape} whose elements are not in rows is copied in every call")
+    });
     let mut compact = AlignedBytes::zeroed_u64(shape.numel() * tensor.raw().dtype.size() as u64)?;
     tensor.pack_into(compact.as_mut_slice());
     let columns = shape.dims().last().map_or(1, |d| *d as i64);

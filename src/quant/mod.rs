@@ -17,6 +17,6 @@ pub use gemm::{GemmOptions, gemm, grouped_gemm};
 pub use geometry::Geometry;
 pub use mean::torch_mean;
 pub use measure::{QuantError, measure};
-pub(crate) use quantize::check_storage;
 pub use quantize::quantize;
+pub(crate) use quantize::{assemble, check_storage};
 pub use spec::{BlockSize, NESTED_BLOCK_SIZE, QuantSpec, Storage};

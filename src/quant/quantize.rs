@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::dtype::{DType, FloatType};
 use crate::error::{Result, err};
 use crate::memory::{AlignedBytes, Bytes, F32Values};
+use crate::shape::Shape;
 use crate::tensor::TensorRef;
 use crate::weight::{Absmax, Fields, Nested, Packing, Weight};
 
@@ -47,6 +48,18 @@ fn quantize_compact(
     };
     // SAFETY: the source is compact with `numel` elements, and both outputs have just been sized.
     unsafe { context.backend().quantize(&job)? };
+    assemble(spec, shape, dtype, codes, absmax)
+}
+
+/// A weight of codes and absmax values that were quantized by `spec` from a tensor of this shape and
+/// type, and sized for it.
+pub(crate) fn assemble(
+    spec: &QuantSpec,
+    shape: Shape,
+    dtype: FloatType,
+    codes: AlignedBytes,
+    absmax: AlignedBytes,
+) -> Result<Weight> {
     Ok(Weight::from_fields(Fields {
         shape,
         shape_known: true,

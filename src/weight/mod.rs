@@ -1,9 +1,11 @@
 //! A quantized weight: packed codes and the quant state that decodes them, in the very bytes that
 //! bitsandbytes stores.
 
+mod expert;
 mod image;
 mod parts;
 mod state_json;
+mod statistics;
 
 pub(crate) use parts::state_part_name;
 pub use parts::{Part, PartSource};

@@ -108,8 +108,8 @@ static void plans(void) {
     config.profile = 4;
     FAILS(INVALID_ARGUMENT, "profile is 4", fourbit_plan_create(quantizer, model, &config, &again));
     config.profile = 0;
-    config.experts = 3;
-    FAILS(INVALID_ARGUMENT, "experts is 3", fourbit_plan_create(quantizer, model, &config, &again));
+    config.experts = 4;
+    FAILS(INVALID_ARGUMENT, "experts is 4", fourbit_plan_create(quantizer, model, &config, &again));
     CHECK(again == NULL);
     fourbit_plan_destroy(plan);
 }

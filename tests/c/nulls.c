@@ -7,6 +7,7 @@ static fourbit_quantizer* quantizer;
 static fourbit_weight* weight;
 static fourbit_checkpoint* checkpoint;
 static fourbit_plan* plan;
+static fourbit_model* model;
 static fourbit_writer* writer;
 
 static float elements[8 * 64];
@@ -91,6 +92,8 @@ static void weights(void) {
     NULL_FAILS(fourbit_weight_copy_to(NULL, context, &made));
     NULL_FAILS(fourbit_weight_copy_to(weight, NULL, &made));
     NULL_FAILS(fourbit_weight_copy_to(weight, context, NULL));
+    NULL_FAILS(fourbit_weight_expert(NULL, 0, &made));
+    NULL_FAILS(fourbit_weight_expert(weight, 0, NULL));
     fourbit_weight_destroy(NULL);
     CHECK(made == NULL);
 }
@@ -196,6 +199,38 @@ static void plans(void) {
     CHECK(made == NULL);
 }
 
+static void models(void) {
+    fourbit_model* made = NULL;
+    fourbit_weight* one = NULL;
+    size_t size = 0;
+    NULL_FAILS(fourbit_model_load(NULL, checkpoint, plan, NULL, NULL, NULL, &made));
+    NULL_FAILS(fourbit_model_load(quantizer, NULL, plan, NULL, NULL, NULL, &made));
+    NULL_FAILS(fourbit_model_load(quantizer, checkpoint, plan, NULL, NULL, NULL, NULL));
+    NULL_FAILS(fourbit_model_len(NULL, &size));
+    NULL_FAILS(fourbit_model_len(model, NULL));
+    fourbit_model_entry entry;
+    memset(&entry, 0, sizeof entry);
+    entry.struct_size = sizeof entry;
+    NULL_FAILS(fourbit_model_get(NULL, 0, &entry));
+    NULL_FAILS(fourbit_model_get(model, 0, NULL));
+    NULL_FAILS(fourbit_model_find(NULL, "x", &size));
+    NULL_FAILS(fourbit_model_find(model, NULL, &size));
+    NULL_FAILS(fourbit_model_find(model, "lm_head.weight", NULL));
+    NULL_FAILS(fourbit_model_weight(NULL, "x", &one));
+    NULL_FAILS(fourbit_model_weight(model, NULL, &one));
+    NULL_FAILS(fourbit_model_weight(model, "x", NULL));
+    fourbit_tensor view;
+    NULL_FAILS(fourbit_model_tensor(NULL, "x", &view));
+    NULL_FAILS(fourbit_model_tensor(model, NULL, &view));
+    NULL_FAILS(fourbit_model_tensor(model, "lm_head.weight", NULL));
+    const fourbit_tensor to = tensor_of(elements, F32, 2, kShape);
+    NULL_FAILS(fourbit_model_read(NULL, "x", &to));
+    NULL_FAILS(fourbit_model_read(model, NULL, &to));
+    NULL_FAILS(fourbit_model_read(model, "lm_head.weight", NULL));
+    fourbit_model_destroy(NULL);
+    CHECK(made == NULL && one == NULL);
+}
+
 static void conversions(void) {
     const fourbit_dtype own = {0, 0, 0};
     NULL_FAILS(fourbit_quantize_checkpoint(NULL, checkpoint, plan, "x", NULL, NULL, NULL));
@@ -234,6 +269,8 @@ static void wrong_handles(void) {
           fourbit_weight_part_count((const fourbit_weight*)(const void*)plan, &size));
     FAILS(INVALID_HANDLE, "expected a fourbit_plan, got a fourbit_checkpoint",
           fourbit_plan_len((const fourbit_plan*)(const void*)checkpoint, &size));
+    FAILS(INVALID_HANDLE, "expected a fourbit_model, got a fourbit_plan",
+          fourbit_model_len((const fourbit_model*)(const void*)plan, &size));
     FAILS(INVALID_HANDLE, "not a live fourbit_checkpoint",
           fourbit_checkpoint_len((const fourbit_checkpoint*)(const void*)elements, &size));
     /* Destroying what is no such handle leaves it alone. */
@@ -248,6 +285,7 @@ int main(int argc, char** argv) {
     weight = random_weight(quantizer, 8, 64, 1);
     NEED(fourbit_checkpoint_open(fixture(argc, argv, path, sizeof path), &checkpoint));
     NEED(fourbit_plan_create(quantizer, checkpoint, NULL, &plan));
+    NEED(fourbit_model_load(quantizer, checkpoint, plan, NULL, NULL, NULL, &model));
     NEED(fourbit_writer_create("never-written", NULL, &writer));
     processes();
     contexts();
@@ -257,9 +295,11 @@ int main(int argc, char** argv) {
     parts();
     checkpoints();
     plans();
+    models();
     conversions();
     wrong_handles();
     fourbit_writer_destroy(writer);
+    fourbit_model_destroy(model);
     fourbit_plan_destroy(plan);
     fourbit_checkpoint_destroy(checkpoint);
     fourbit_weight_destroy(weight);

@@ -63,6 +63,8 @@ _Static_assert(offsetof(fourbit_checkpoint_entry, struct_size) == 0, "first");
 _Static_assert(offsetof(fourbit_plan_config, struct_size) == 0, "first");
 _Static_assert(offsetof(fourbit_plan_entry, struct_size) == 0, "first");
 _Static_assert(offsetof(fourbit_plan_totals, struct_size) == 0, "first");
+_Static_assert(offsetof(fourbit_load_config, struct_size) == 0, "first");
+_Static_assert(offsetof(fourbit_model_entry, struct_size) == 0, "first");
 _Static_assert(offsetof(fourbit_save_config, struct_size) == 0, "first");
 _Static_assert(offsetof(fourbit_progress, struct_size) == 0, "first");
 

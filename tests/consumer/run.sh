@@ -55,6 +55,18 @@ programs_run() {
     done
 }
 
+# The C examples, each a task of its own, as somebody else would build them.
+c_examples() {
+    cmake -S examples/c -B "$WORK/examples_c" -DCMAKE_PREFIX_PATH="$WORK/moved" -DCMAKE_BUILD_TYPE=Release &&
+        cmake --build "$WORK/examples_c"
+}
+
+c_examples_run() {
+    local run=$WORK/examples_c
+    "$run/quantize_tensor" && "$run/convert_checkpoint" tests/fixtures/tiny-llama "$run/converted" &&
+        "$run/load_weight" "$run/converted" && "$run/own_threads"
+}
+
 uses_soname() { readelf -d "$1" | grep -qF '[libfourbit.so.0]'; }
 has_no_shared() { [ -x "$1" ] && ! readelf -d "$1" | grep -qF libfourbit; }
 
@@ -71,6 +83,9 @@ check "find_package: a component that was not built is refused" \
     refused 'component "cuda" is not in this build' find_package no_cuda -DWANTED_COMPONENTS=cuda
 check "find_package: another minor version is refused" \
     refused 'compatible with requested version "0.99"' find_package no_version -DWANTED_VERSION=0.99
+
+check "the C examples build against the installed tree" c_examples
+check "the C examples run" c_examples_run
 
 check "FetchContent: a project builds" fetch_content
 check "FetchContent: its programs run" programs_run fetch_content c_fourbit c_shared c_static cpp_program

@@ -67,11 +67,26 @@ void messages() {
     CHECK(owned.use_count() == 1);
 }
 
+void heard_messages() {
+    std::vector<std::string> heard;
+    fourbit::set_log(
+        [&heard](fourbit_log_level level, std::string_view text) {
+            CHECK(level == FOURBIT_LOG_LEVEL_INFO);
+            heard.emplace_back(text);
+        },
+        FOURBIT_LOG_LEVEL_INFO);
+    const fourbit::context on(fourbit::context_options{{}, 1});
+    fourbit::set_log({}, FOURBIT_LOG_LEVEL_OFF);
+    const fourbit::context unheard;
+    CHECK(heard.size() == 1 && heard[0].find("1 threads") != std::string::npos);
+}
+
 } // namespace
 
 int main() {
     return run([] {
         loops();
         messages();
+        heard_messages();
     });
 }

@@ -123,23 +123,23 @@ void small_operations() {
         CHECK(worst < 1e-6 && std::fabs(total - expected) < 1e-5);
 
         const std::vector<float> rows = numbers(3 * count, 8);
-        std::vector<float> dots(3);
+        std::vector<float> products(3);
         std::vector<float> sums(count);
-        llama::scaled_dots(up.data(), rows.data(), 3, count, 0.5F, dots.data());
-        llama::weighted_sum(dots.data(), rows.data(), 3, count, sums.data());
+        llama::dots(up.data(), rows.data(), 3, count, products.data());
+        llama::weighted_sum(products.data(), rows.data(), 3, count, sums.data());
         worst = 0;
         for (std::size_t d = 0; d < count; ++d) {
             double sum = 0;
             for (std::size_t r = 0; r < 3; ++r) {
-                sum += double(dots[r]) * double(rows[r * count + d]);
+                sum += double(products[r]) * double(rows[r * count + d]);
             }
             worst = std::max(worst, std::fabs(sum - double(sums[d])));
         }
         double dot = 0;
         for (std::size_t d = 0; d < count; ++d) {
-            dot += 0.5 * double(up[d]) * double(rows[count + d]);
+            dot += double(up[d]) * double(rows[count + d]);
         }
-        CHECK(worst < 1e-5 && std::fabs(dot - double(dots[1])) < 1e-5);
+        CHECK(worst < 1e-5 && std::fabs(dot - double(products[1])) < 1e-5);
 
         std::vector<float> normed(count);
         llama::rms_norm(before.data(), up, 1e-5F, normed.data());

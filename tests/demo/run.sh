@@ -38,6 +38,17 @@ demo() { tools/demo.sh $MODEL && grep -q ' linear layer' $QUANTIZED.plan.txt; }
 
 verified() { "$BUILD/stage/bin/fourbit" verify $MODEL $QUANTIZED; }
 
+# A token cannot take less time than reading its weights, give or take the noise of a shared machine.
+measures_reading() {
+    local said speed
+    said=$("$LLAMA" --model $QUANTIZED --prompt "They went " --tokens 32 --roofline --json) || return 1
+    speed=$(sed -nE 's/.*"decode_tokens_per_second": ([0-9.]+).*/\1/p' <<<"$said")
+    sed -nE 's/.*"read_tokens_per_second": ([0-9.]+).*/\1/p' <<<"$said" |
+        awk -v decode="$speed" '{ exit !($1 > decode / 2 && decode > 0) }' && return
+    echo "$said"
+    return 1
+}
+
 # Unoptimised: this is about building against an installed tree, and takes a tenth of the time.
 engine_from_installed_tree() {
     cmake -S examples/llama -B "$BUILD/demo" -DCMAKE_PREFIX_PATH="$INSTALLED" -DCMAKE_BUILD_TYPE=Debug &&
@@ -64,6 +75,9 @@ check "the engine's text from 4-bit weights" writes "$LLAMA" $QUANTIZED "$(expec
 check "perplexity of the 16-bit weights" perplexity_is $MODEL 1
 check "perplexity of the 4-bit weights" perplexity_is $QUANTIZED 2
 check "perplexity of the 4-bit weights, bfloat16 activations" perplexity_is $QUANTIZED 2 --bf16
+check "the engine measures itself against reading alone" measures_reading
+check "the engine says what it cannot open" refused "nowhere" "$LLAMA" --model nowhere --prompt x
+check "the engine says which option it does not know" refused "--oops" "$LLAMA" --model $MODEL --oops
 if [ -d "$INSTALLED" ]; then
     check "the engine builds against the installed tree" engine_from_installed_tree
     check "its text from 4-bit weights" writes "$BUILD/demo/llama" $QUANTIZED "$(expected_text 2)"

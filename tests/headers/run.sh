@@ -34,4 +34,15 @@ for pair in "cc c++" "clang clang++"; do
         check_all "$cpp" cpp "$header" c++17 c++20
     done < <(cd bindings/cpp/include && find fourbit -name '*.hpp' | LC_ALL=C sort)
 done
+
+# Every C function is used by the C++ header.
+cpp_covers_c() {
+    local symbol missing=()
+    while IFS= read -r symbol; do
+        grep -rqw "$symbol" bindings/cpp/include || missing+=("$symbol")
+    done <tests/abi/symbols.txt
+    same "functions that fourbit.hpp does not reach" "" "${missing[*]}"
+}
+
+check "the C++ header reaches every C function" cpp_covers_c
 finish

@@ -44,8 +44,46 @@ class GemmConfig(C.Structure):
     _fields_ = [("struct_size", C.c_uint32), ("flags", C.c_uint32)]
 
 
+class Managed(C.Structure):
+    """DLManagedTensorVersioned."""
+
+    _fields_ = [
+        ("major", C.c_uint32),
+        ("minor", C.c_uint32),
+        ("context", C.c_void_p),
+        ("deleter", C.c_void_p),
+        ("flags", C.c_uint64),
+        ("tensor", Tensor),
+    ]
+
+
+VERSIONED = b"dltensor_versioned"
+new_capsule = C.pythonapi.PyCapsule_New
+new_capsule.restype, new_capsule.argtypes = C.py_object, [C.c_void_p, C.c_char_p, C.c_void_p]
+capsule_pointer = C.pythonapi.PyCapsule_GetPointer
+capsule_pointer.restype, capsule_pointer.argtypes = C.c_void_p, [C.py_object, C.c_char_p]
+
+
+class Exported:
+    """What from_dlpack() of torch and numpy takes; it is taken once."""
+
+    def __init__(self, pointer):
+        self.pointer = pointer
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **_):
+        return new_capsule(self.pointer, VERSIONED, None)
+
+
 TRANSPOSE, ACCUMULATE, EXACT = 1, 2, 4
-DTYPES = {torch.float32: DType(2, 32, 1), torch.float16: DType(2, 16, 1), torch.bfloat16: DType(4, 16, 1)}
+DTYPES = {
+    torch.float32: DType(2, 32, 1),
+    torch.float16: DType(2, 16, 1),
+    torch.bfloat16: DType(4, 16, 1),
+    torch.uint8: DType(1, 8, 1),
+}
 
 
 class Library:
@@ -67,10 +105,27 @@ class Library:
         return Tensor(tensor.data_ptr(), Device(0, 0), tensor.dim(), DTYPES[tensor.dtype], shape, None, 0)
 
     def quantize(self, source, quant_type, block_size, double_quant):
+        return self.quantize_view(self.view(source), quant_type, block_size, double_quant)
+
+    def quantize_dlpack(self, source, versioned):
+        """NF4 of an object that has __dlpack__, from its own DLTensor."""
+        capsule = source.__dlpack__(**({"max_version": (1, 0)} if versioned else {}))
+        pointer = capsule_pointer(capsule, VERSIONED if versioned else b"dltensor")
+        offset = Managed.tensor.offset if versioned else 0
+        return self.quantize_view(Tensor.from_address(pointer + offset), "nf4", 64, True)
+
+    def from_parts(self, parts):
+        names = (C.c_char_p * len(parts))(*(name.encode() for name in parts))
+        tensors = [tensor.contiguous() for tensor in parts.values()]
+        views, weight = (Tensor * len(parts))(*map(self.view, tensors)), C.c_void_p()
+        count = C.c_size_t(len(parts))
+        self.check(self.c.fourbit_weight_from_parts(self.context, names, views, count, C.byref(weight)))
+        return Weight(self, weight)
+
+    def quantize_view(self, view, quant_type, block_size, double_quant):
         config = QuantConfig(C.sizeof(QuantConfig), int(quant_type == "fp4"), block_size, int(double_quant))
         quantizer, weight = C.c_void_p(), C.c_void_p()
         self.check(self.c.fourbit_quantizer_create(self.context, C.byref(config), C.byref(quantizer)))
-        view = self.view(source)
         status = self.c.fourbit_quantize(quantizer, C.byref(view), C.byref(weight))
         self.c.fourbit_quantizer_destroy(quantizer)
         self.check(status)
@@ -96,6 +151,11 @@ class Weight:
                 size *= view.shape[d]
             parts[name.value.decode()] = C.string_at(view.data, size) if size else b""
         return parts
+
+    def to_dlpack(self, index):
+        pointer = C.c_void_p()
+        self.library.check(self.library.c.fourbit_weight_to_dlpack(self.handle, C.c_uint32(index), C.byref(pointer)))
+        return Exported(pointer.value)
 
     def dequantize(self, shape, dtype):
         out = torch.empty(shape, dtype=dtype)

@@ -2,10 +2,13 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use fourbit::checkpoint::{CheckpointWriter, Layout, LayoutOptions, OutputDirectory, OutputTensor, Unit};
+use fourbit::checkpoint::{
+    CheckpointWriter, JOB_FILE, Layout, LayoutOptions, OutputDirectory, OutputTensor, ShardFile, Unit,
+};
 use fourbit::dtype::DType;
 use fourbit::shape::Shape;
 
@@ -108,6 +111,28 @@ pub fn difference(actual: &Contents, expected: &Contents) -> Option<String> {
 #[track_caller]
 pub fn assert_same(directory: &Path, expected: &Contents) {
     assert_eq!(difference(&contents(directory), expected), None);
+}
+
+/// Every file under a final name is whole, and is what an undisturbed run writes. Returns how many
+/// hold tensors.
+pub fn check_files(out: &Path, expected: &Contents) -> usize {
+    let mut shards = 0;
+    for (name, bytes) in contents(out) {
+        if name.starts_with('.') || name == JOB_FILE {
+            continue;
+        }
+        assert!(expected.get(&name) == Some(&bytes), "{name}: {} bytes: not whole", bytes.len());
+        if name.ends_with(".safetensors") {
+            ShardFile::open(&out.join(&name)).unwrap();
+            shards += 1;
+        }
+    }
+    shards
+}
+
+/// Says why a check is left out, past the capture of a test's output.
+pub fn skip(why: &str) {
+    let _ = writeln!(std::io::stdout(), "\nskip - {why}");
 }
 
 /// `fourbit quantize SOURCE OUT --quiet OPTIONS`.

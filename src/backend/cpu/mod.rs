@@ -33,6 +33,7 @@ use self::runner::Shared;
 use self::table::KernelTable;
 use super::{Backend, DequantizeJob, GemmJob, QuantizeJob};
 use crate::error::Result;
+use crate::log::{Level, log};
 use crate::quant::BlockSize;
 
 /// Elements per task: small enough for even work, large enough that handing out costs nothing. A
@@ -71,6 +72,10 @@ impl CpuBackend {
         };
         let table = KernelTable::of(Isa::detect_up_to(cap));
         let runner = Runner::new(config.threads, config.parallel_for)?;
+        log(Level::Info, || {
+            let whose = if config.parallel_for.is_some() { " of the caller's" } else { "" };
+            format!("CPU context: instruction set {}, {} threads{whose}", table.isa, runner.threads())
+        });
         Ok(CpuBackend { runner, table, workspace: Workspace::new() })
     }
 

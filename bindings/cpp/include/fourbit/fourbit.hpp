@@ -15,6 +15,7 @@
 #include <fourbit/cpp/context.hpp>
 #include <fourbit/cpp/convert.hpp>
 #include <fourbit/cpp/handle.hpp>
+#include <fourbit/cpp/model.hpp>
 #include <fourbit/cpp/plan.hpp>
 #include <fourbit/cpp/quantizer.hpp>
 #include <fourbit/cpp/tensor.hpp>

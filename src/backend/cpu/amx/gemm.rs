@@ -21,6 +21,7 @@ static KERNELS: Kernels = Kernels {
         end,
         pack: avx512bf16::pack,
         decode: avx512bf16::decode,
+        decode_pairs: avx512bf16::decode_pairs,
         multiply,
         collect: avx512bf16::collect,
     }),

@@ -8,7 +8,6 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::interleaved::{even_interleaved_rows, interleaved_rows, natural_interleaved_rows};
 use super::rows::{even_rows, natural_rows, rows};
 use super::split::terms;
 use crate::backend::cpu::gemm::kernels::*;
@@ -40,24 +39,16 @@ unsafe fn decode_terms<const TERMS: usize>(panel: &PanelDecode<'_>) {
     let whole_blocks = job.k.is_multiple_of(job.weight.block_size.get() as u64);
     // SAFETY: passed on.
     unsafe {
-        match (job.transpose, panel.order, job.weight.scales) {
-            (false, TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => {
-                even_rows::<TERMS>(panel, absmax)
-            }
-            (false, TileOrder::By64, _) => rows::<TERMS, true>(panel),
-            (false, TileOrder::By32, _) => rows::<TERMS, false>(panel),
-            (false, TileOrder::Natural, _) => natural_rows::<TERMS>(panel),
-            (true, TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => {
-                even_interleaved_rows::<TERMS>(panel, absmax)
-            }
-            (true, TileOrder::By64, _) => interleaved_rows::<TERMS, true>(panel),
-            (true, TileOrder::By32, _) => interleaved_rows::<TERMS, false>(panel),
-            (true, TileOrder::Natural, _) => natural_interleaved_rows::<TERMS>(panel),
+        match (panel.order, job.weight.scales) {
+            (TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => even_rows::<TERMS>(panel, absmax),
+            (TileOrder::By64, _) => rows::<TERMS, true>(panel),
+            (TileOrder::By32, _) => rows::<TERMS, false>(panel),
+            (TileOrder::Natural, _) => natural_rows::<TERMS>(panel),
         }
     }
 }
 
-/// Where tile row `row` (of pairs, in a right operand) of a term begins, in the tiles of step 0.
+/// Where tile row `row` of a term begins, in the tiles of step 0.
 pub(super) fn tile_row(panel: &PanelDecode<'_>, tile: usize, term: usize, row: usize) -> *mut u8 {
     panel.out.wrapping_add((tile * panel.terms + term) * STRIP_BYTES + row * 64)
 }

@@ -2,55 +2,108 @@
 
 use std::arch::x86_64::*;
 
-use super::decode::{Decoder, GROUP, prefetch, tile_row, twice};
+use super::decode::{Decoder, GROUP, twice};
 use super::split::{terms, terms_twice};
+use crate::backend::Scales;
 use crate::backend::cpu::avx512::decode_rows;
 use crate::backend::cpu::gemm::kernels::*;
 
-/// Right operands: pairs of weight rows, interleaved.
+/// See [`TileKernels::decode_pairs`].
 ///
 /// # Safety
-/// As [`decode`](super::decode::decode).
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn interleaved_rows<const TERMS: usize, const BY64: bool>(panel: &PanelDecode<'_>) {
-    let (weight, k) = (&panel.job.weight, panel.job.k as usize);
-    let decoder = Decoder::new(weight);
-    for pair in 0..panel.count.next_multiple_of(GROUP) / 2 {
-        let mut weights = [[[_mm512_setzero_si512(); 2]; TERMS]; 2];
-        for (i, weights) in weights.iter_mut().enumerate() {
-            let row = pair * 2 + i;
-            if row < panel.count {
-                let first = (panel.start + row) * k + panel.column;
-                prefetch(weight, first + panel.ahead);
-                // SAFETY: the elements exist.
-                *weights = unsafe { decoder.decode::<TERMS, BY64>(first, panel.columns) };
-            }
+/// The run is as its fields say; AVX-512 F, BW, VL, DQ, BF16.
+pub(crate) unsafe fn decode_pairs(run: &PairDecode<'_>) {
+    // SAFETY: passed on.
+    unsafe {
+        match run.terms {
+            1 => decode_terms::<1>(run),
+            _ => decode_terms::<2>(run),
         }
-        // SAFETY: the tiles lie inside the strips.
-        unsafe { store_interleaved(panel, pair, &weights) };
     }
 }
 
-/// [`interleaved_rows`] where every row has the same number of blocks with plain scales.
-///
 /// # Safety
-/// As [`even_rows`](super::rows::even_rows).
+/// As [`decode_pairs`].
+unsafe fn decode_terms<const TERMS: usize>(run: &PairDecode<'_>) {
+    let weight = &run.job.weight;
+    let whole_blocks = run.job.k.is_multiple_of(weight.block_size.get() as u64);
+    // SAFETY: passed on.
+    unsafe {
+        match (run.order, weight.scales) {
+            (TileOrder::By64, Scales::Plain { absmax }) if whole_blocks => even::<TERMS>(run, absmax),
+            (TileOrder::By64, _) => pairs::<TERMS, true>(run),
+            (TileOrder::By32, _) => pairs::<TERMS, false>(run),
+            (TileOrder::Natural, _) => natural::<TERMS>(run),
+        }
+    }
+}
+
+/// Where row `pair` of the tiles of a strip begins.
+#[inline]
+fn tile_row(run: &PairDecode<'_>, tile: usize, term: usize, pair: usize) -> *mut u8 {
+    let step = pair / TILE_WIDTH * TILE_BYTES + pair % TILE_WIDTH * 64;
+    run.out.wrapping_add((tile * run.terms + term) * STRIP_BYTES + step)
+}
+
+/// Fetches the next line of codes.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn even_interleaved_rows<const TERMS: usize>(panel: &PanelDecode<'_>, absmax: *const f32) {
-    let (weight, k) = (&panel.job.weight, panel.job.k as usize);
+fn advance(fetch: &mut Fetch) {
+    _mm_prefetch::<_MM_HINT_T1>(fetch.next.cast());
+    fetch.next = fetch.next.wrapping_add(64);
+    fetch.left -= 1;
+    if fetch.left == 0 {
+        fetch.next = fetch.next.wrapping_add(fetch.skip);
+        fetch.left = fetch.lines;
+    }
+}
+
+/// # Safety
+/// As [`decode_pairs`]; rows begin at multiples of 64 if `BY64`, else of 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn pairs<const TERMS: usize, const BY64: bool>(run: &PairDecode<'_>) {
+    let (weight, k) = (&run.job.weight, run.job.k as usize);
     let decoder = Decoder::new(weight);
-    let shift = weight.block_size.shift();
-    let first = panel.start * k + panel.column;
-    let mut codes = weight.codes.wrapping_add(first / 2);
-    let mut scale = absmax.wrapping_add(first >> shift);
-    let (codes_ahead, scales_ahead) = (panel.ahead / 2, panel.ahead >> shift);
-    for pair in 0..panel.count.next_multiple_of(GROUP) / 2 {
+    let mut fetch = run.fetch;
+    for pair in 0..run.rows.next_multiple_of(GROUP) / 2 {
+        advance(&mut fetch);
         let mut weights = [[[_mm512_setzero_si512(); 2]; TERMS]; 2];
         for (i, weights) in weights.iter_mut().enumerate() {
-            if pair * 2 + i >= panel.count {
+            let row = pair * 2 + i;
+            if row < run.rows {
+                let first = (run.row + row) * k + run.column;
+                weight.scales.prefetch((first + run.scales_ahead) >> weight.block_size.shift());
+                // SAFETY: the elements exist.
+                *weights = unsafe { decoder.decode::<TERMS, BY64>(first, run.columns) };
+            }
+        }
+        // SAFETY: the tiles lie inside the strips.
+        unsafe { store(run, pair, &weights) };
+    }
+}
+
+/// [`pairs`] where every row has the same number of blocks with plain scales: addresses advance
+/// evenly from row to row, which saves instructions.
+///
+/// # Safety
+/// As [`decode_pairs`]; rows are a multiple of the block size and of 64 long; the scales are plain.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn even<const TERMS: usize>(run: &PairDecode<'_>, absmax: *const f32) {
+    let (weight, k) = (&run.job.weight, run.job.k as usize);
+    let decoder = Decoder::new(weight);
+    let shift = weight.block_size.shift();
+    let first = run.row * k + run.column;
+    let mut codes = weight.codes.wrapping_add(first / 2);
+    let mut scale = absmax.wrapping_add(first >> shift);
+    let scales_ahead = run.scales_ahead >> shift;
+    let mut fetch = run.fetch;
+    for pair in 0..run.rows.next_multiple_of(GROUP) / 2 {
+        advance(&mut fetch);
+        let mut weights = [[[_mm512_setzero_si512(); 2]; TERMS]; 2];
+        for (i, weights) in weights.iter_mut().enumerate() {
+            if pair * 2 + i >= run.rows {
                 break;
             }
-            _mm_prefetch::<_MM_HINT_T1>(codes.wrapping_add(codes_ahead).cast());
             _mm_prefetch::<_MM_HINT_T1>(scale.wrapping_add(scales_ahead).cast());
             // SAFETY: the elements exist.
             let (indices, scale_here) = unsafe { (decoder.indices(twice(codes)), *scale) };
@@ -63,7 +116,7 @@ pub(super) unsafe fn even_interleaved_rows<const TERMS: usize>(panel: &PanelDeco
             scale = scale.wrapping_add(k >> shift);
         }
         // SAFETY: the tiles lie inside the strips.
-        unsafe { store_interleaved(panel, pair, &weights) };
+        unsafe { store(run, pair, &weights) };
     }
 }
 
@@ -73,40 +126,36 @@ pub(super) unsafe fn even_interleaved_rows<const TERMS: usize>(panel: &PanelDeco
 /// The tiles lie inside the strips.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-unsafe fn store_interleaved<const TERMS: usize>(
-    panel: &PanelDecode<'_>,
-    pair: usize,
-    weights: &[[[__m512i; 2]; TERMS]; 2],
-) {
-    let step = pair / TILE_WIDTH * TILE_BYTES;
+unsafe fn store<const TERMS: usize>(run: &PairDecode<'_>, pair: usize, weights: &[[[__m512i; 2]; TERMS]; 2]) {
     let [even_row, odd_row] = weights;
     for (term, (evens, odds)) in even_row.iter().zip(odd_row).enumerate() {
         for (half, (even, odd)) in evens.iter().zip(odds).enumerate() {
-            let first = tile_row(panel, half * 2, term, pair % TILE_WIDTH).wrapping_add(step);
-            let second = tile_row(panel, half * 2 + 1, term, pair % TILE_WIDTH).wrapping_add(step);
             // SAFETY: the caller's contract.
             unsafe {
-                _mm512_storeu_si512(first.cast(), _mm512_unpacklo_epi16(*even, *odd));
-                _mm512_storeu_si512(second.cast(), _mm512_unpackhi_epi16(*even, *odd));
+                let (first, second) = (half * 2, half * 2 + 1);
+                let words = _mm512_unpacklo_epi16(*even, *odd);
+                _mm512_storeu_si512(tile_row(run, first, term, pair).cast(), words);
+                let words = _mm512_unpackhi_epi16(*even, *odd);
+                _mm512_storeu_si512(tile_row(run, second, term, pair).cast(), words);
             }
         }
     }
 }
 
-/// Right operands with columns in their own order, from anywhere in the stream.
+/// Columns in their own order, from anywhere in the stream.
 ///
 /// # Safety
-/// As [`decode`](super::decode::decode).
+/// As [`decode_pairs`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) unsafe fn natural_interleaved_rows<const TERMS: usize>(panel: &PanelDecode<'_>) {
-    let (weight, k) = (&panel.job.weight, panel.job.k as usize);
+unsafe fn natural<const TERMS: usize>(run: &PairDecode<'_>) {
+    let (weight, k) = (&run.job.weight, run.job.k as usize);
     let mut values = [[0f32; GROUP]; 2];
-    for pair in 0..panel.count.next_multiple_of(GROUP) / 2 {
+    for pair in 0..run.rows.next_multiple_of(GROUP) / 2 {
         for (i, values) in values.iter_mut().enumerate() {
             let row = pair * 2 + i;
-            if row < panel.count {
-                let first = (panel.start + row) * k + panel.column;
-                let (count, out) = (panel.columns, values.as_mut_ptr());
+            if row < run.rows {
+                let first = (run.row + row) * k + run.column;
+                let (count, out) = (run.columns, values.as_mut_ptr());
                 let run = RowRun { weight, first, count, rows: 1, row_length: k, out, stride: 0 };
                 // SAFETY: the elements exist.
                 unsafe { decode_rows(&run) };
@@ -123,9 +172,7 @@ pub(super) unsafe fn natural_interleaved_rows<const TERMS: usize>(panel: &PanelD
                     let even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
                     let odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(words));
                     let pairs = _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd));
-                    let step = pair / TILE_WIDTH * TILE_BYTES;
-                    let out = tile_row(panel, tile, term, pair % TILE_WIDTH).wrapping_add(step);
-                    _mm512_storeu_si512(out.cast(), pairs);
+                    _mm512_storeu_si512(tile_row(run, tile, term, pair).cast(), pairs);
                 }
             }
         }

@@ -10,5 +10,6 @@ mod split;
 
 pub(crate) use collect::collect;
 pub(crate) use decode::decode;
+pub(crate) use interleaved::decode_pairs;
 pub(crate) use pack::pack;
 pub(crate) use pack_terms::{codebook_terms, ordinary, pack_terms};

@@ -16,6 +16,8 @@ pub(crate) struct Kernels {
     pub(crate) scales: unsafe fn(scales: &Scales, first: usize, count: usize, out: *mut f32),
     /// Few input rows: dot products straight from the packed codes.
     pub(crate) dot: DotKernels,
+    /// Few input rows, transposed: weight rows are scaled and added, straight from the packed codes.
+    pub(crate) axpy: AxpyKernels,
     /// Many input rows: decoded panels.
     pub(crate) panel: PanelKernels,
     /// 16-bit input: tiles of `bf16`.
@@ -73,6 +75,64 @@ pub(crate) struct DotRun {
     pub(crate) bytes: usize,
     /// The values of nibbles.
     pub(crate) codebook: [f32; 16],
+}
+
+/// Sums of scaled weight rows, decoded in registers.
+pub(crate) struct AxpyKernels {
+    /// Most input rows for which this is faster than panels.
+    pub(crate) inputs: usize,
+    /// The kernels by `[one scale per stripe, or two][input rows - 1]`.
+    pub(crate) kernels: [&'static [AxpyKernel]; 2],
+    /// Multiplies scales by elements of the input.
+    pub(crate) factors: unsafe fn(&FactorRun),
+    /// Puts sums, of so many stripes of 64, from the order of decoding into their own.
+    pub(crate) order: unsafe fn(sums: *mut f32, stripes: usize),
+}
+
+/// `sums[input][column] (+)= sum over rows of factor * weight`.
+pub(crate) type AxpyKernel = unsafe fn(&AxpyRun);
+
+/// A run of columns of some weight rows, in stripes of 64 columns, or one of 32 at the end.
+pub(crate) struct AxpyRun {
+    /// Where the codes of the first row's run start.
+    pub(crate) codes: *const u8,
+    /// Bytes from one row to the next.
+    pub(crate) row_bytes: usize,
+    /// How many rows.
+    pub(crate) rows: usize,
+    /// How many columns, a multiple of 32.
+    pub(crate) columns: usize,
+    /// How many bytes further on codes should be fetched for later.
+    pub(crate) ahead: usize,
+    /// `factors[row * row_factors + input * input_factors + i]`, where `i` is
+    /// `(inside + stripe) >> shift`, or `2 * stripe` and `2 * stripe + 1` for two per stripe.
+    pub(crate) factors: *const f32,
+    pub(crate) input_factors: usize,
+    pub(crate) row_factors: usize,
+    pub(crate) shift: u32,
+    pub(crate) inside: usize,
+    /// `sums[input * sum_stride + 64 * stripe + i]`, whole stripes, in the order of decoding.
+    pub(crate) sums: *mut f32,
+    pub(crate) sum_stride: usize,
+    /// Add to what `sums` holds.
+    pub(crate) add: bool,
+    /// The values of nibbles.
+    pub(crate) codebook: [f32; 16],
+}
+
+/// `out[(row * inputs + i) * count + s]` becomes `scales[row * scale_stride + s]` times
+/// `input[i * input_stride + row * input_step]`.
+pub(crate) struct FactorRun {
+    pub(crate) scales: *const f32,
+    pub(crate) scale_stride: usize,
+    pub(crate) count: usize,
+    pub(crate) rows: usize,
+    /// Any alignment.
+    pub(crate) input: *const f32,
+    pub(crate) input_stride: isize,
+    pub(crate) input_step: usize,
+    pub(crate) inputs: usize,
+    pub(crate) out: *mut f32,
 }
 
 /// Decoding to `f32` panels, and multiplying by them.
@@ -176,8 +236,10 @@ pub(crate) struct TileKernels {
     pub(crate) end: unsafe fn(),
     /// Packs a strip of the input.
     pub(crate) pack: unsafe fn(&StripPack),
-    /// Decodes [`PANEL_TILES`] strips of the weight.
+    /// Decodes [`PANEL_TILES`] strips of the weight, forward.
     pub(crate) decode: unsafe fn(&PanelDecode),
+    /// The same for the transposed product.
+    pub(crate) decode_pairs: unsafe fn(&PairDecode),
     /// Multiplies a panel with strips of the input.
     pub(crate) multiply: unsafe fn(&PanelProduct),
     /// Puts the sums of a panel and one input strip into rows.
@@ -230,6 +292,40 @@ pub(crate) struct PanelDecode<'a> {
     pub(crate) out: *mut u8,
     /// How many elements further on codes and scales should be fetched for later.
     pub(crate) ahead: usize,
+}
+
+/// Up to 256 weight rows, pairs of which are interleaved, by up to 64 columns.
+pub(crate) struct PairDecode<'a> {
+    pub(crate) job: &'a GemmJob,
+    /// The first weight row.
+    pub(crate) row: usize,
+    /// How many; others, up to a multiple of 64, become zeros.
+    pub(crate) rows: usize,
+    /// The first column, a multiple of 64.
+    pub(crate) column: usize,
+    /// How many; others get any values.
+    pub(crate) columns: usize,
+    pub(crate) order: TileOrder,
+    /// Strips per tile column: 1, or 2 whose sum is the weight.
+    pub(crate) terms: usize,
+    /// The first tile of the first strip.
+    pub(crate) out: *mut u8,
+    /// How many elements further on scales should be fetched for later.
+    pub(crate) scales_ahead: usize,
+    /// Codes that should be fetched for later, a line per pair of rows.
+    pub(crate) fetch: Fetch,
+}
+
+/// Lines to be fetched: runs of them, one in each of several rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetch {
+    pub(crate) next: *const u8,
+    /// Lines left in this row, at least 1.
+    pub(crate) left: usize,
+    /// Lines in a whole run.
+    pub(crate) lines: usize,
+    /// Bytes from the end of a run to the start of the next; may wrap.
+    pub(crate) skip: usize,
 }
 
 /// Where the sums of a product are.

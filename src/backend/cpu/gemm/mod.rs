@@ -5,6 +5,7 @@
 //! Every output element is computed by one task, in an order of additions that follows from the
 //! shape alone: neither the number of threads nor the size of tasks changes a result.
 
+mod axpy;
 mod block_sums;
 mod dot;
 pub(crate) mod kernels;
@@ -12,6 +13,7 @@ mod panel;
 mod piece;
 pub(crate) mod row;
 mod tiles;
+mod tiles_transposed;
 mod workspace;
 
 pub(crate) use kernels::Kernels;
@@ -27,7 +29,7 @@ use crate::error::{Error, Result};
 
 /// Pieces that are computed together.
 const BATCH: usize = 32;
-/// Packed input of the pieces that are computed together, unless one alone needs more.
+/// Packed input and divided sums of the pieces that are computed together, unless one alone needs more.
 const BATCH_BYTES: usize = 32 << 20;
 /// Less input than this is packed by the calling thread: waking others would take longer.
 const PACK_ALONE_BYTES: usize = 1 << 17;
@@ -50,7 +52,8 @@ pub(crate) unsafe fn run(
             // SAFETY: the caller's contract.
             let piece = unsafe { Piece::next(job, row, kernels, runner)? };
             row += piece.rows();
-            if batch.count == BATCH || (batch.count > 0 && batch.bytes + piece.input_bytes > BATCH_BYTES) {
+            let bytes = piece.input_bytes + piece.sums_bytes;
+            if batch.count == BATCH || (batch.count > 0 && batch.bytes + bytes > BATCH_BYTES) {
                 // SAFETY: the caller's contract.
                 unsafe { batch.run()? };
             }
@@ -73,7 +76,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn add(&mut self, mut piece: Piece) {
         piece.input_offset = self.bytes;
-        self.bytes += piece.input_bytes;
+        self.bytes += piece.input_bytes + piece.sums_bytes;
         self.pieces[self.count] = Some(piece);
         self.count += 1;
     }
@@ -96,7 +99,7 @@ impl Batch<'_> {
             }
         };
         let tasks: usize = total(|p| p.pack_tasks);
-        if self.bytes < PACK_ALONE_BYTES {
+        if total(|p| p.input_bytes) < PACK_ALONE_BYTES {
             let _env = DefaultFloatEnv::set();
             (0..tasks).for_each(pack);
         } else {
@@ -112,8 +115,19 @@ impl Batch<'_> {
                 }
             }
         });
+        let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
+        let finish_tasks: usize = total(|p| p.finish_tasks);
+        if finish_tasks > 0 && failure.is_none() {
+            self.runner.run(finish_tasks, &|index| {
+                let (memory, pieces) = *shared.get();
+                if let Some((piece, task)) = locate(pieces, index, |p| p.finish_tasks) {
+                    // SAFETY: the caller's contract; the chunks were computed.
+                    unsafe { piece.finish(kernels, memory, task) };
+                }
+            });
+        }
         (self.count, self.bytes) = (0, 0);
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::runner::Runner;
 use super::kernels::{BlockSumKernels, Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
 use super::workspace::Workspace;
-use super::{block_sums, dot, panel, tiles};
+use super::{axpy, block_sums, dot, panel, tiles, tiles_transposed};
 use crate::backend::GemmJob;
 use crate::error::{Result, err};
 
@@ -13,6 +13,8 @@ use crate::error::{Result, err};
 enum Path {
     /// Straight from the codes: few input rows.
     Dot,
+    /// The same, transposed.
+    Axpy,
     /// By `f32` panels.
     Panel,
     /// By panels of `bf16` tiles.
@@ -39,7 +41,19 @@ impl Path {
         match &kernels.tiles {
             Some(tiles) if tiles::takes(job, rows) => Path::Tiles(tiles),
             _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
+            _ if axpy::takes(job, rows, kernels) => Path::Axpy,
             _ => Path::Panel,
+        }
+    }
+
+    /// Into how many chunks the terms of a sum are divided, and the bytes of the chunks' sums.
+    fn division(&self, job: &GemmJob) -> (usize, Option<usize>) {
+        match self {
+            Path::Axpy => (axpy::chunks(job), axpy::sums_bytes(job)),
+            Path::Tiles(_) if job.transpose => {
+                (tiles_transposed::chunks(job), tiles_transposed::sums_bytes(job))
+            }
+            _ => (1, Some(0)),
         }
     }
 }
@@ -50,16 +64,22 @@ pub(super) struct Piece {
     path: Path,
     /// Output columns per task.
     task_columns: usize,
-    /// Runs of neighbouring tasks that are begun together, so that each thread goes through one and
-    /// what it fetched ahead at the end of a task serves its next.
+    /// Runs of output columns: tasks, if the terms of a sum are not divided too.
     runs: usize,
+    /// Into how many streams of neighbouring runs they are divided; streams are begun together, so
+    /// that a thread goes through one, and what it fetched ahead in a run serves its next.
+    streams: usize,
     /// Calls of [`pack`](Self::pack).
     pub(super) pack_tasks: usize,
     /// Calls of [`compute`](Self::compute).
     pub(super) tasks: usize,
+    /// Calls of [`finish`](Self::finish).
+    pub(super) finish_tasks: usize,
     /// Bytes of packed input.
     pub(super) input_bytes: usize,
-    /// Where they begin in the batch's memory.
+    /// Bytes of sums that tasks leave for others.
+    pub(super) sums_bytes: usize,
+    /// Where the packed input, and behind it the sums, begin in the batch's memory.
     pub(super) input_offset: usize,
 }
 
@@ -79,14 +99,18 @@ impl Piece {
         // SAFETY: passed on.
         let path = unsafe { Path::of(job, first, left, kernels) };
         let rows = match path {
-            Path::Dot | Path::BlockSums(_) => left,
+            Path::Dot | Path::Axpy | Path::BlockSums(_) => left,
             Path::Panel => left.min(panel::MAX_INPUTS),
             Path::Tiles(_) => left.min(tiles::MAX_INPUTS),
         };
         let job = row_range(job, first, rows);
+        let (chunks, sums_bytes) = path.division(&job);
         let (bytes, pack_tasks, task_columns) = match path {
             Path::Dot => {
                 (dot::input_bytes(&job, kernels), dot::pack_tasks(&job), dot::task_rows(&job, runner))
+            }
+            Path::Axpy => {
+                (panel::input_bytes(&job), panel::pack_tasks(&job), axpy::task_columns(&job, runner))
             }
             Path::Panel => (
                 panel::input_bytes(&job),
@@ -94,7 +118,9 @@ impl Piece {
                 panel::task_columns(&job, kernels, runner),
             ),
             Path::Tiles(_) => {
-                (tiles::input_bytes(&job), tiles::pack_tasks(&job), tiles::task_columns(&job, runner))
+                let columns =
+                    if job.transpose { tiles_transposed::task_columns } else { tiles::task_columns };
+                (tiles::input_bytes(&job), tiles::pack_tasks(&job), columns(&job, runner))
             }
             Path::BlockSums(_) => (
                 block_sums::input_bytes(&job),
@@ -102,12 +128,26 @@ impl Piece {
                 block_sums::task_columns(&job, runner),
             ),
         };
-        let input_bytes = bytes
-            .and_then(|b| b.checked_next_multiple_of(64))
-            .ok_or_else(|| err!(OutOfMemory, "packed input of {rows} rows of {depth} elements"))?;
-        let tasks = width.div_ceil(task_columns);
-        let runs = if matches!(path, Path::BlockSums(_)) { runner.threads() } else { 1 };
-        Ok(Piece { job, path, task_columns, runs, pack_tasks, tasks, input_bytes, input_offset: 0 })
+        let whole_lines = |bytes: Option<usize>| {
+            bytes.and_then(|b| b.checked_next_multiple_of(64)).ok_or_else(|| {
+                err!(OutOfMemory, "packed input and sums of {rows} rows of {depth} by {width} elements")
+            })
+        };
+        let (input_bytes, sums_bytes) = (whole_lines(bytes)?, whole_lines(sums_bytes)?);
+        let runs = width.div_ceil(task_columns);
+        Ok(Piece {
+            job,
+            path,
+            task_columns,
+            runs,
+            streams: if matches!(path, Path::BlockSums(_)) { runner.threads() } else { 1 },
+            pack_tasks,
+            tasks: runs * chunks,
+            finish_tasks: if chunks > 1 { runs } else { 0 },
+            input_bytes,
+            sums_bytes,
+            input_offset: 0,
+        })
     }
 
     /// How many input rows.
@@ -125,20 +165,14 @@ impl Piece {
         unsafe {
             match self.path {
                 Path::Dot => dot::pack(&self.job, kernels, input.cast(), task),
-                Path::Panel => panel::pack(&self.job, kernels, input.cast(), task),
+                Path::Axpy | Path::Panel => panel::pack(&self.job, kernels, input.cast(), task),
                 Path::Tiles(tiles) => tiles::pack(&self.job, tiles, input, task),
                 Path::BlockSums(kernels) => block_sums::pack(&self.job, kernels, input, task),
             }
         }
     }
 
-    /// Which run of output columns task `task` computes: every `runs`-th task continues a run.
-    fn place(&self, task: usize) -> usize {
-        let (run, index) = (task % self.runs, task / self.runs);
-        run * (self.tasks / self.runs) + run.min(self.tasks % self.runs) + index
-    }
-
-    /// Computes a run of output columns.
+    /// Computes a run of output columns, or a chunk of the terms of one.
     ///
     /// # Safety
     /// As [`pack`](Self::pack), which has been called for all its tasks.
@@ -150,14 +184,27 @@ impl Piece {
         task: usize,
     ) -> Result<()> {
         let input = memory.wrapping_add(self.input_offset);
-        let first = self.place(task) * self.task_columns;
-        let count = self.task_columns.min(depth_and_width(&self.job).1 - first);
+        let (first, count) = self.run(task);
         // SAFETY: passed on.
         unsafe {
             match self.path {
                 Path::Dot => dot::columns(&self.job, kernels, input.cast(), first, count),
+                Path::Axpy => {
+                    let product = self.axpy(kernels, memory);
+                    product.columns(workspace, task / self.runs, first, count)?;
+                    if self.finish_tasks == 0 {
+                        product.finish(first, count);
+                    }
+                }
                 Path::Panel => {
                     panel::columns(&self.job, kernels, input.cast(), workspace, first, count)?;
+                }
+                Path::Tiles(tiles) if self.job.transpose => {
+                    let product = self.tiles_transposed(kernels, tiles, memory);
+                    product.columns(workspace, task / self.runs, first, count)?;
+                    if self.finish_tasks == 0 {
+                        product.finish(first, count);
+                    }
                 }
                 Path::Tiles(tiles) => {
                     tiles::columns(&self.job, kernels, tiles, input, workspace, first, count)?;
@@ -168,5 +215,45 @@ impl Piece {
             }
         }
         Ok(())
+    }
+
+    /// Adds the sums of the chunks of a run of output columns.
+    ///
+    /// # Safety
+    /// As [`compute`](Self::compute), which has been called for all its tasks.
+    pub(super) unsafe fn finish(&self, kernels: &Kernels, memory: *mut u8, task: usize) {
+        let (first, count) = self.run(task);
+        // SAFETY: passed on. Only these paths divide the terms.
+        unsafe {
+            match self.path {
+                Path::Tiles(tiles) => self.tiles_transposed(kernels, tiles, memory).finish(first, count),
+                _ => self.axpy(kernels, memory).finish(first, count),
+            }
+        }
+    }
+
+    /// The output columns of a task.
+    fn run(&self, task: usize) -> (usize, usize) {
+        let (stream, index) = (task % self.runs % self.streams, task % self.runs / self.streams);
+        let (length, longer) = (self.runs / self.streams, self.runs % self.streams);
+        let first = (stream * length + stream.min(longer) + index) * self.task_columns;
+        (first, self.task_columns.min(depth_and_width(&self.job).1 - first))
+    }
+
+    fn axpy<'a>(&'a self, kernels: &'a Kernels, memory: *mut u8) -> axpy::Product<'a> {
+        let input = memory.wrapping_add(self.input_offset);
+        let sums = input.wrapping_add(self.input_bytes).cast();
+        axpy::Product { job: &self.job, kernels, widened: input.cast(), sums }
+    }
+
+    fn tiles_transposed<'a>(
+        &'a self,
+        kernels: &'a Kernels,
+        tiles: &'a TileKernels,
+        memory: *mut u8,
+    ) -> tiles_transposed::Product<'a> {
+        let packed = memory.wrapping_add(self.input_offset);
+        let sums = packed.wrapping_add(self.input_bytes).cast();
+        tiles_transposed::Product { job: &self.job, kernels, tiles, packed, sums }
     }
 }

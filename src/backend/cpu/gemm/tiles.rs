@@ -15,9 +15,9 @@ use crate::dtype::FloatType;
 use crate::error::Result;
 
 /// Terms that are decoded and multiplied together.
-const DEPTH: usize = TILE_STEPS * TILE_DEPTH;
+pub(super) const DEPTH: usize = TILE_STEPS * TILE_DEPTH;
 /// Output columns of a panel.
-const PANEL_COLUMNS: usize = PANEL_TILES * TILE_WIDTH;
+pub(super) const PANEL_COLUMNS: usize = PANEL_TILES * TILE_WIDTH;
 /// Largest number of panels that share the input in the cache.
 const PANELS: usize = 8;
 /// Largest number of input rows at a time: bounds the sums in the cache.
@@ -35,11 +35,11 @@ pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
     rows >= least && !job.exact
 }
 
-fn terms(job: &GemmJob) -> usize {
+pub(super) fn terms(job: &GemmJob) -> usize {
     if job.input_type == FloatType::F16 { 2 } else { 1 }
 }
 
-fn order(job: &GemmJob) -> TileOrder {
+pub(super) fn order(job: &GemmJob) -> TileOrder {
     let (k, block_size) = (job.k as usize, job.weight.block_size.get());
     match (k % 64, k % 32) {
         (0, _) if block_size >= 64 => TileOrder::By64,
@@ -48,7 +48,7 @@ fn order(job: &GemmJob) -> TileOrder {
     }
 }
 
-fn input_tiles(job: &GemmJob) -> usize {
+pub(super) fn input_tiles(job: &GemmJob) -> usize {
     (job.m as usize).div_ceil(TILE_WIDTH)
 }
 
@@ -83,17 +83,14 @@ pub(super) unsafe fn pack(job: &GemmJob, kernels: &TileKernels, packed: *mut u8,
     unsafe { (kernels.pack)(&strip) };
 }
 
-/// Output columns per task.
+/// Output columns per task, forward.
 pub(super) fn task_columns(job: &GemmJob, runner: &Runner) -> usize {
     let panels = depth_and_width(job).1 / (PANEL_COLUMNS * runner.threads() * 4);
     PANEL_COLUMNS * panels.clamp(1, PANELS)
 }
 
-/// Most input tiles whose sums stay in registers: two with half a panel, which the transposed
-/// product's order of columns does not let divide.
-fn resident_tiles(job: &GemmJob) -> usize {
-    if job.transpose { 1 } else { 2 }
-}
+/// Most input tiles whose sums stay in registers: two with half a panel.
+const RESIDENT_TILES: usize = 2;
 
 /// Terms decoded at a time if the sums stay in registers: so few that decoding the next ones
 /// overlaps multiplying these.
@@ -101,7 +98,7 @@ const RESIDENT_DEPTH: usize = 128;
 /// How many elements ahead of its use a weight row is fetched.
 const AHEAD: usize = 1024;
 
-/// Computes output columns `first..first + count`.
+/// Computes output columns `first..first + count`, forward.
 ///
 /// # Safety
 /// The job's pointers are as its fields say; the columns exist; `packed` was filled by [`pack`].
@@ -114,7 +111,7 @@ pub(super) unsafe fn columns(
     first: usize,
     count: usize,
 ) -> Result<()> {
-    let resident = input_tiles(job) <= resident_tiles(job);
+    let resident = input_tiles(job) <= RESIDENT_TILES;
     let panels = count.div_ceil(PANEL_COLUMNS);
     let weights_bytes = PANEL_TILES * terms(job) * STRIP_BYTES;
     let panel_sums = input_tiles(job) * PANEL_TILES * TILE_WIDTH * TILE_WIDTH;
@@ -177,7 +174,7 @@ impl Task<'_> {
     /// Computes all terms of a panel, with the sums in registers.
     ///
     /// # Safety
-    /// As [`chunk`](Self::chunk); there are at most [`resident_tiles`] input tiles.
+    /// As [`chunk`](Self::chunk); there are at most [`RESIDENT_TILES`] input tiles.
     unsafe fn resident(&self, panel: &Panel) {
         let depth = depth_and_width(self.job).0;
         let tiles = if input_tiles(self.job) == 1 { PANEL_TILES } else { 2 };
@@ -233,11 +230,7 @@ impl Task<'_> {
     /// How far ahead to fetch: in the same rows, or from the start of those of the next panel.
     fn ahead(&self, panel: &Panel, start: usize) -> usize {
         let k = self.job.k as usize;
-        match (self.job.transpose, start + AHEAD < k) {
-            (true, _) => AHEAD / PANEL_COLUMNS * k,
-            (false, true) => AHEAD,
-            (false, false) => AHEAD.min(k) + (panel.columns - 1) * k,
-        }
+        if start + AHEAD < k { AHEAD } else { AHEAD.min(k) + (panel.columns - 1) * k }
     }
 
     /// The product with terms that were decoded into tiles from `step` on.
@@ -255,7 +248,7 @@ impl Task<'_> {
             sums: panel.sums,
             before: Sums::Memory,
             after: Sums::Memory,
-            transpose: self.job.transpose,
+            transpose: false,
         }
     }
 
@@ -269,7 +262,7 @@ impl Task<'_> {
             let collect = Collect {
                 sums: panel.sums.wrapping_add(tile * PANEL_TILES * TILE_WIDTH * TILE_WIDTH),
                 order: order(self.job),
-                transpose: self.job.transpose,
+                transpose: false,
                 out: rows.as_mut_ptr().cast(),
             };
             // SAFETY: as above.

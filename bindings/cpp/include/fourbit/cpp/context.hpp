@@ -20,6 +20,7 @@ struct context_options {
     fourbit_cpu_isa cpu_isa_max = FOURBIT_CPU_ISA_BEST;
     /// Runs the library's tasks on your threads; parallel_for_with() fills these two.
     fourbit_parallel_for_fn parallel_for = nullptr;
+    /// First argument of `parallel_for`.
     void* parallel_for_user = nullptr;
     /// A CUstream; for CUDA contexts only.
     void* cuda_stream = nullptr;
@@ -34,7 +35,9 @@ struct context_options {
 /// One task of a loop that the library asks to run: see context_options::parallel_for_with.
 class task {
   public:
+    /// `run(data, index)` as a callable; the library makes these.
     task(void (*run)(void*, std::size_t), void* data) noexcept : run_(run), data_(data) {}
+    /// Does the work of one index.
     void operator()(std::size_t index) const noexcept { run_(data_, index); }
 
   private:
@@ -56,17 +59,20 @@ class context : public detail::handle<fourbit_context, fourbit_context_destroy> 
     /// The CPU, with one thread per processor.
     context() : handle(detail::make<fourbit_context>(fourbit_context_create, nullptr)) {}
 
+    /// As the options say.
     explicit context(const context_options& options) : handle(create(options)) {}
 
     /// Takes a C handle over.
     explicit context(fourbit_context* owned) noexcept : handle(owned) {}
 
+    /// The device.
     fourbit_device device() const {
         fourbit_device out{};
         check(fourbit_context_query(c(), &out, nullptr));
         return out;
     }
 
+    /// The number of threads that work on a call, the caller's included.
     std::uint32_t threads() const {
         std::uint32_t out = 0;
         check(fourbit_context_query(c(), nullptr, &out));
@@ -96,7 +102,9 @@ class memory {
     memory(const context& owner, std::size_t size)
         : owned_(allocate(owner, size), free{owner.c()}) {}
 
+    /// The first byte.
     void* data() noexcept { return owned_.get(); }
+    /// The first byte.
     const void* data() const noexcept { return owned_.get(); }
 
   private:

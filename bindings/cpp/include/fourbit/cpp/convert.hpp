@@ -10,11 +10,13 @@ namespace fourbit {
 
 /// Where a long operation is.
 struct progress {
+    /// Which of its passes.
     fourbit_phase phase;
     /// The tensor at work; valid during the call only.
     std::string_view tensor;
     /// Bytes of the source, over all phases.
     std::uint64_t bytes_done;
+    /// What bytes_done comes to.
     std::uint64_t bytes_total;
 };
 
@@ -31,6 +33,7 @@ struct save_options {
     /// Copy tokenizer and other files that lie beside the source's weights.
     bool side_files = true;
 
+    /// The C struct.
     fourbit_save_config c() const noexcept {
         auto config = sized<fourbit_save_config>();
         config.force = force ? 1 : 0;

@@ -14,17 +14,21 @@ namespace fourbit {
 struct dtype : fourbit_dtype {
     /// "The default", where an option asks for a dtype.
     constexpr dtype() noexcept : fourbit_dtype{0, 0, 0} {}
+    /// A code of DLPack and a number of bits.
     constexpr dtype(fourbit_dtype_code type_code, unsigned type_bits) noexcept
         : fourbit_dtype{static_cast<std::uint8_t>(type_code), static_cast<std::uint8_t>(type_bits),
                         1} {}
+    /// As the C struct says.
     constexpr dtype(fourbit_dtype plain) noexcept : fourbit_dtype(plain) {}
 
     /// Bytes per element.
     constexpr std::size_t size() const noexcept { return bits / 8U; }
 
+    /// Same code, bits and lanes.
     friend constexpr bool operator==(dtype a, dtype b) noexcept {
         return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
     }
+    /// Another code, bits or lanes.
     friend constexpr bool operator!=(dtype a, dtype b) noexcept { return !(a == b); }
 };
 
@@ -38,6 +42,7 @@ inline constexpr dtype uint8{FOURBIT_DTYPE_CODE_UINT, 8};
 /// the view (`view(data, fourbit::bfloat16, {m, k})`), or specialize this for a type of yours.
 template <class T, class = void> struct dtype_of {};
 
+/// @cond specializations, which the template above documents
 template <> struct dtype_of<float> { static constexpr dtype value = float32; };
 template <> struct dtype_of<double> { static constexpr dtype value = float64; };
 template <> struct dtype_of<bool> { static constexpr dtype value{FOURBIT_DTYPE_CODE_BOOL, 8}; };
@@ -54,6 +59,7 @@ struct dtype_of<
     static constexpr dtype value{
         std::is_signed_v<T> ? FOURBIT_DTYPE_CODE_INT : FOURBIT_DTYPE_CODE_UINT, 8 * sizeof(T)};
 };
+/// @endcond
 
 } // namespace fourbit
 

@@ -18,6 +18,7 @@ namespace fourbit {
 /// value at fault.
 class error : public std::runtime_error {
   public:
+    /// A failure with a status and words of your own.
     error(fourbit_status status, const std::string& words)
         : std::runtime_error(words), status_(status) {}
 

@@ -31,6 +31,7 @@ struct plan_entry {
     std::string_view name;
     /// Why, in words; borrowed from the plan.
     std::string_view reason;
+    /// What happens to it.
     fourbit_plan_action action;
     /// The stored element type.
     fourbit::dtype source_dtype;
@@ -38,12 +39,14 @@ struct plan_entry {
     fourbit::dtype dtype;
     /// The stored shape.
     fourbit::shape shape;
+    /// Bytes in the source.
     std::uint64_t bytes_before;
     /// Statistics included.
     std::uint64_t bytes_after;
     /// The number of a GPU, "mps", "cpu" or "disk"; without a value if there is no device map.
     std::optional<std::string_view> device;
 
+    /// Whether it becomes 4-bit.
     bool is_converted() const noexcept { return action != FOURBIT_PLAN_ACTION_KEEP; }
 };
 
@@ -62,6 +65,7 @@ class plan : public detail::handle<fourbit_plan, fourbit_plan_destroy> {
         return plan(detail::make<fourbit_plan>(fourbit_plan_from_json, json.data(), json.size()));
     }
 
+    /// The plan as JSON text, for from_json().
     std::string to_json() const {
         return detail::text([this](char* buffer, std::size_t capacity, std::size_t* length) {
             return fourbit_plan_to_json(c(), buffer, capacity, length);

@@ -8,6 +8,7 @@ namespace fourbit {
 
 /// How to quantize. The defaults: NF4, block size 64, no double quantization, uint8 storage.
 struct quant_options {
+    /// The codebook.
     fourbit_quant_type quant_type = FOURBIT_QUANT_TYPE_NF4;
     /// Elements per absmax: 32, 64, ..., 4096.
     std::uint32_t block_size = 64;

@@ -19,6 +19,7 @@ namespace fourbit {
 /// integers of any type.
 class shape {
   public:
+    /// One size per argument.
     template <class... Int, class = std::enable_if_t<(std::is_integral_v<Int> && ...)>>
     shape(Int... sizes) noexcept
         : sizes_{{static_cast<std::int64_t>(sizes)...}}, rank_(sizeof...(Int)) {
@@ -36,10 +37,15 @@ class shape {
         }
     }
 
+    /// The number of dimensions.
     std::size_t rank() const noexcept { return rank_; }
+    /// The size of dimension `i`; not checked.
     std::int64_t operator[](std::size_t i) const noexcept { return sizes_[i]; }
+    /// The sizes, rank() of them.
     const std::int64_t* data() const noexcept { return sizes_.data(); }
+    /// The first size.
     const std::int64_t* begin() const noexcept { return sizes_.data(); }
+    /// Behind the last size.
     const std::int64_t* end() const noexcept { return sizes_.data() + rank_; }
 
     /// The number of elements; 1 for rank 0.
@@ -51,9 +57,11 @@ class shape {
         return product;
     }
 
+    /// Same rank and sizes.
     friend bool operator==(const shape& a, const shape& b) noexcept {
         return a.rank_ == b.rank_ && a.sizes_ == b.sizes_;
     }
+    /// Another rank or size.
     friend bool operator!=(const shape& a, const shape& b) noexcept { return !(a == b); }
 
   private:
@@ -160,9 +168,13 @@ class const_view {
 
     /// The first element.
     const void* data() const noexcept { return static_cast<const char*>(data_) + byte_offset_; }
+    /// The element type.
     fourbit::dtype dtype() const noexcept { return dtype_; }
+    /// The shape.
     const fourbit::shape& shape() const noexcept { return shape_; }
+    /// Where the elements are.
     fourbit_device device() const noexcept { return device_; }
+    /// The number of elements; 1 for rank 0.
     std::int64_t numel() const noexcept { return shape_.numel(); }
     /// Whether strides were set; without any, elements are compact and row-major.
     bool has_strides() const noexcept { return has_strides_; }

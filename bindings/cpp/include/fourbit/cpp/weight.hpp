@@ -18,6 +18,7 @@ struct weight_part {
 struct named_part {
     /// A name that weight_part has, or a full tensor name ("model.x.weight.absmax").
     std::string name;
+    /// Its bytes.
     const_view tensor;
 };
 
@@ -59,6 +60,7 @@ class weight : public detail::handle<fourbit_weight, fourbit_weight_destroy> {
         return weight(
             detail::make<fourbit_weight>(fourbit_weight_deserialize, on.c(), bytes, size));
     }
+    /// As above, for all bytes of a vector.
     static weight deserialize(const context& on, const std::vector<std::uint8_t>& bytes) {
         return deserialize(on, bytes.data(), bytes.size());
     }
@@ -105,6 +107,12 @@ class weight : public detail::handle<fourbit_weight, fourbit_weight_destroy> {
         return weight(detail::make<fourbit_weight>(fourbit_weight_copy_to, c(), on.c()));
     }
 
+    /// Matrix `index` of a weight of three dimensions (fused experts) as a weight of its own, which
+    /// shares the codes and may outlive this one. Where it is [in, out], multiply with `transpose`.
+    weight expert(std::uint64_t index) const {
+        return weight(detail::make<fourbit_weight>(fourbit_weight_expert, c(), index));
+    }
+
     /// Part `index` as a read-only DLPack tensor without a copy; it lives on after the weight.
     /// dlpack.h must be included where this is called.
     template <class Managed = DLManagedTensorVersioned>
@@ -145,6 +153,7 @@ struct gemm_options {
     /// Exact float32 products for every batch size.
     bool exact = false;
 
+    /// The C struct.
     fourbit_gemm_config c() const noexcept {
         auto config = sized<fourbit_gemm_config>();
         config.flags = (transpose ? FOURBIT_GEMM_TRANSPOSE : 0U) |

@@ -31,7 +31,7 @@ pub(super) const KERNELS: DotKernels =
 
 /// Element of a chunk at each place of a packed one: first the lower nibbles, the second elements of
 /// their bytes; of every vector, four of bytes 0 to 15 and four of bytes 16 to 31.
-const ORDER: [u8; CHUNK] = {
+pub(super) const ORDER: [u8; CHUNK] = {
     let mut order = [0; CHUNK];
     let mut i = 0;
     while i < CHUNK {
@@ -117,7 +117,7 @@ unsafe fn multiply<const INPUTS: usize>(
 /// The values of 32 nibbles, one to a byte.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn look_up(nibbles: __m256i, planes: &[__m256i; 4]) -> [__m256; 4] {
+pub(super) fn look_up(nibbles: __m256i, planes: &[__m256i; 4]) -> [__m256; 4] {
     let (b0, b1) = (_mm256_shuffle_epi8(planes[0], nibbles), _mm256_shuffle_epi8(planes[1], nibbles));
     let (b2, b3) = (_mm256_shuffle_epi8(planes[2], nibbles), _mm256_shuffle_epi8(planes[3], nibbles));
     let (low0, high0) = (_mm256_unpacklo_epi8(b0, b1), _mm256_unpackhi_epi8(b0, b1));
@@ -133,7 +133,7 @@ fn look_up(nibbles: __m256i, planes: &[__m256i; 4]) -> [__m256; 4] {
 /// Byte `p` of all values, in both lanes, for each `p`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn planes(codebook: &[f32; 16]) -> [__m256i; 4] {
+pub(super) fn planes(codebook: &[f32; 16]) -> [__m256i; 4] {
     let mut planes = [_mm256_setzero_si256(); 4];
     for (p, plane) in planes.iter_mut().enumerate() {
         let mut bytes = [0u8; 16];
@@ -152,7 +152,7 @@ fn planes(codebook: &[f32; 16]) -> [__m256i; 4] {
 /// The bytes exist.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load(source: *const u8, count: usize) -> __m256i {
+pub(super) unsafe fn load(source: *const u8, count: usize) -> __m256i {
     // SAFETY: the bytes exist, or are copied to where 32 do.
     unsafe {
         if count >= 32 {

@@ -1,5 +1,6 @@
 //! Products with AVX2.
 
+mod axpy;
 mod convert;
 mod dot;
 mod panel;
@@ -14,6 +15,7 @@ static KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
+    axpy: axpy::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
     block_sums: None,

@@ -1,5 +1,6 @@
 //! Products with AVX-512.
 
+mod axpy;
 mod convert;
 mod dot;
 mod panel;
@@ -17,6 +18,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
+    axpy: axpy::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
     block_sums: None,
