@@ -36,6 +36,8 @@ struct Case {
     accumulate: bool,
     transpose: bool,
     exact: bool,
+    /// Input elements are divided by up to two to this power.
+    spread: usize,
     edge: Edge,
     /// Bytes by which input, codes, bias and output are off their alignment.
     shift: usize,
@@ -65,6 +67,7 @@ impl Case {
             accumulate: random.below(3) == 0,
             transpose: random.below(3) == 0,
             exact: random.below(2) == 0,
+            spread: 0,
             edge: [Edge::Start, Edge::End][random.below(2)],
             shift: random.below(2) * random.below(4),
         }
@@ -150,9 +153,10 @@ impl Problem {
         let bytes: Vec<u8> = (0..numel.div_ceil(2)).map(|_| random.bits() as u8).collect();
         let mut floats = |count: usize| -> Vec<f32> { (0..count).map(|_| random.unit()).collect() };
         let (plain, nested) = (floats(blocks), floats(blocks.div_ceil(256)));
-        let input = floats(case.m * (case.depth() + case.gaps.0));
+        let mut input = floats(case.m * (case.depth() + case.gaps.0));
         let bias = case.bias_type.map(|dtype| Floats::new(&case, dtype, &floats(case.width())));
         let before = to_bytes(&floats(case.m * (case.width() + case.gaps.1)), case.output_type);
+        input.iter_mut().for_each(|x| *x *= 2f32.powi(-(random.below(case.spread + 1) as i32)));
         let scale_codes: Vec<u8> = (0..blocks).map(|_| random.bits() as u8).collect();
         let mut problem = Problem {
             case,
@@ -274,14 +278,19 @@ impl Problem {
         let case = &self.case;
         // Decoding rounds once, with several input rows; products are added with one rounding.
         let f32_error = 2f64.powi(-24);
-        if case.exact || case.m == 1 || isa < Isa::Avx512Bf16 {
-            return f32_error;
-        }
+        let whole_tiles = !case.transpose && case.k.is_multiple_of(64) && case.block_size.get() >= 64;
+        let exact_rows = match (case.input_type, case.transpose) {
+            (FloatType::F32, _) => usize::MAX,
+            (FloatType::F16, _) if whole_tiles => 16,
+            (FloatType::F16, _) => 11,
+            (FloatType::Bf16, false) => 4,
+            (FloatType::Bf16, true) => 1,
+        };
         match case.input_type {
-            FloatType::F32 => f32_error,
+            _ if case.exact || case.m <= exact_rows || isa < Isa::Avx512Bf16 => f32_error,
             // Weight and input in two bf16 terms each, without the product of the smaller ones.
             FloatType::F16 => 2f64.powi(-15),
-            FloatType::Bf16 => 2f64.powi(-8) + f32_error,
+            _ => 2f64.powi(-8) + f32_error,
         }
     }
 
@@ -367,6 +376,7 @@ fn plain(m: usize, n: usize, k: usize) -> Case {
         accumulate: false,
         transpose: false,
         exact: false,
+        spread: 0,
         edge: Edge::End,
         shift: 0,
     }
@@ -425,6 +435,87 @@ fn every_block_size_against_every_kind_of_row() {
         })
     });
     check_all(cases, &mut Random::new(5));
+}
+
+/// All ways to split few rows into terms and columns, with whole and straddling blocks, rows of
+/// weights that fill no group, windows cut short, elements of very different size.
+#[test]
+fn few_rows_in_terms() {
+    let mut random = Random::new(8);
+    let rows = [2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 24, 32, 33];
+    let mut cases = Vec::new();
+    for m in rows {
+        for (input_type, spread) in [(FloatType::F32, 80), (FloatType::F16, 12), (FloatType::Bf16, 40)] {
+            let any = |random: &mut Random, list: &[usize]| list[random.below(list.len())];
+            let case = Case {
+                input_type,
+                spread: [0, spread][random.below(2)],
+                block_size: BlockSize::ALL[random.below(BlockSize::ALL.len())],
+                double: random.below(2) == 0,
+                gaps: (random.below(3), random.below(3)),
+                accumulate: random.below(3) == 0,
+                bias_type: [None, Some(FloatType::Bf16)][random.below(2)],
+                quant_type: [QuantType::Nf4, QuantType::Fp4][random.below(2)],
+                edge: [Edge::Start, Edge::End][random.below(2)],
+                shift: random.below(4),
+                ..plain(m, any(&mut random, &[1, 15, 17, 64, 67, 130, 600]), 64 * (1 + random.below(12)))
+            };
+            cases.extend([false, true].map(|exact| Case { exact, ..case }));
+            let block_size = [64, 128, 4096][random.below(3)];
+            let block_size = BlockSize::ALL.into_iter().find(|b| b.get() == block_size).unwrap();
+            cases.push(Case { exact: true, block_size, n: 33, k: 192, ..case });
+        }
+    }
+    check_all(cases.into_iter(), &mut random);
+}
+
+/// Elements that no product of `bf16` terms can represent: whoever splits must not do so here.
+#[test]
+fn extreme_inputs() {
+    let mut random = Random::new(9);
+    let extremes = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, 1e-38, 1e-44, -1e-30, 0.0, -0.0];
+    for extreme in extremes {
+        for (m, exact) in [(2, false), (5, false), (8, true), (16, false), (31, true)] {
+            for input_type in DTYPES {
+                let case = Case { input_type, exact, ..plain(m, 40, 320) };
+                let mut problem = Problem::new(case, &mut random);
+                let mut input: Vec<f32> = (0..m * 320).map(|i| problem.input.get(i) as f32).collect();
+                let row = random.below(m);
+                // A row of small elements alone, so that they matter; or one element.
+                match extreme.abs() < 1e-20 {
+                    true => input[row * 320..][..320].iter_mut().for_each(|x| *x *= extreme),
+                    false => input[row * 320 + random.below(320)] = extreme,
+                }
+                problem.input = Floats::new(&case, input_type, &input);
+                check_extreme(&problem);
+            }
+        }
+    }
+}
+
+/// Checks all arms against the portable one, row by row: an extreme row spoils no other.
+fn check_extreme(problem: &Problem) {
+    let case = &problem.case;
+    let portable = problem.run(&backends(Isa::Portable)[0]);
+    for isa in Isa::ALL.iter().copied().filter(|isa| isa.is_supported()) {
+        let output = problem.run(&backends(isa)[0]);
+        for at in 0..case.m * case.n {
+            let (value, expected) = (output.get(at), portable.get(at));
+            // What rounding may do; without `exact` denormals and what comes near count as zero.
+            let (relative, tiny) = if case.exact { (1e-6, 1e-42) } else { (1e-2, 1e-35) };
+            let limit = relative * input_size(problem, at / case.n) + tiny;
+            let close = match expected.is_finite() {
+                true => (value - expected).abs() <= limit,
+                false => !value.is_finite(),
+            };
+            assert!(close, "{case:?} on {isa} at {at}: {value} for {expected}");
+        }
+    }
+}
+
+/// The sum of the magnitudes of an input row.
+fn input_size(problem: &Problem, row: usize) -> f64 {
+    (0..problem.case.k).map(|i| problem.input.get(row * problem.case.k + i).abs()).sum()
 }
 
 #[test]

@@ -5,9 +5,10 @@
 
 use std::arch::asm;
 
+use super::block_sums;
 use crate::backend::GemmJob;
 use crate::backend::cpu::gemm::kernels::{
-    PANEL_TILES, PanelProduct, STRIP_BYTES, Sums, TILE_WIDTH, TileKernels,
+    BlockSumKernels, PANEL_TILES, PanelProduct, STRIP_BYTES, Sums, TILE_WIDTH, TileKernels,
 };
 use crate::backend::cpu::gemm::{Kernels, Workspace, run};
 use crate::backend::cpu::runner::Runner;
@@ -22,6 +23,14 @@ static KERNELS: Kernels = Kernels {
         decode: avx512bf16::decode,
         decode_pairs: avx512bf16::decode_pairs,
         multiply,
+        collect: avx512bf16::collect,
+    }),
+    block_sums: Some(BlockSumKernels {
+        begin,
+        end,
+        ordinary: avx512bf16::ordinary,
+        pack: avx512bf16::pack_terms,
+        multiply: block_sums::multiply,
         collect: avx512bf16::collect,
     }),
     ..avx512::KERNELS

@@ -4,6 +4,7 @@ mod collect;
 mod decode;
 mod interleaved;
 mod pack;
+mod pack_terms;
 mod rows;
 mod split;
 
@@ -11,3 +12,4 @@ pub(crate) use collect::collect;
 pub(crate) use decode::decode;
 pub(crate) use interleaved::decode_pairs;
 pub(crate) use pack::pack;
+pub(crate) use pack_terms::{codebook_terms, ordinary, pack_terms};

@@ -1,4 +1,4 @@
-//! `f32` to one or two `bf16`.
+//! `f32` to one, two or three `bf16`.
 
 use std::arch::x86_64::*;
 
@@ -22,16 +22,16 @@ fn rest(values: __m512, words: __m256i) -> __m512 {
     _mm512_maskz_mov_ps(finite, rest)
 }
 
-/// The words of one or two terms whose sum is (nearly) `low` and `high`: the values rounded, and
-/// what that left, rounded.
+/// The words of terms whose sum is (nearly) `low` and `high`: the values rounded, what that left,
+/// rounded, and so on. Three terms are exact.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) fn terms<const TERMS: usize>(low: __m512, high: __m512) -> [__m512i; TERMS] {
+pub(super) fn terms<const TERMS: usize>(mut low: __m512, mut high: __m512) -> [__m512i; TERMS] {
     let mut words = [round(low, high); TERMS];
-    if TERMS == 2 {
-        let low_rest = rest(low, _mm512_castsi512_si256(words[0]));
-        let high_rest = rest(high, _mm512_extracti64x4_epi64::<1>(words[0]));
-        words[1] = round(low_rest, high_rest);
+    for i in 1..TERMS {
+        low = rest(low, _mm512_castsi512_si256(words[i - 1]));
+        high = rest(high, _mm512_extracti64x4_epi64::<1>(words[i - 1]));
+        words[i] = round(low, high);
     }
     words
 }

@@ -22,6 +22,8 @@ pub(crate) struct Kernels {
     pub(crate) panel: PanelKernels,
     /// 16-bit input: tiles of `bf16`.
     pub(crate) tiles: Option<TileKernels>,
+    /// Few input rows: tiles of unscaled codes.
+    pub(crate) block_sums: Option<BlockSumKernels>,
 }
 
 /// Largest number of input rows that a dot kernel multiplies at a time.
@@ -404,3 +406,117 @@ pub(crate) struct Collect {
     /// 16 rows of 64 elements.
     pub(crate) out: *mut f32,
 }
+
+/// Products of unscaled codebook values in tiles. What a tile product adds up belongs to one block
+/// of each weight row, so that scaling comes afterwards, in `f32`.
+///
+/// Values and input are sums of `bf16` terms; the products of terms are added in the same tile.
+pub(crate) struct BlockSumKernels {
+    /// Prepares this thread, before `multiply`.
+    pub(crate) begin: unsafe fn(),
+    /// The last call, if the thread was prepared.
+    pub(crate) end: unsafe fn(),
+    /// Whether all elements of an input row are zero or of a magnitude whose terms are exact.
+    pub(crate) ordinary: unsafe fn(job: &GemmJob, row: usize) -> bool,
+    /// Packs a part of the input.
+    pub(crate) pack: unsafe fn(&BlockSumPack),
+    /// Multiplies groups of 16 weight rows with the input.
+    pub(crate) multiply: unsafe fn(&BlockSumRun),
+    /// See [`TileKernels::collect`].
+    pub(crate) collect: unsafe fn(&Collect),
+}
+
+/// Which terms are multiplied. Weight terms are those of codebook values, most significant first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Terms {
+    /// Codebook values rounded to one term; input of one term.
+    Rounded,
+    /// Three weight terms; a tile with all input terms, in columns of their own.
+    OneTile,
+    /// Three weight terms; a tile with the first two input terms, another with the third.
+    TwoThenOne,
+    /// Three weight terms; a tile for each of two input terms.
+    TwoTiles,
+    /// Three weight terms; a tile for each of three input terms.
+    ThreeTiles,
+}
+
+impl Terms {
+    /// Input tiles per 32 elements and 16 columns.
+    pub(crate) const fn tiles(self) -> usize {
+        match self {
+            Terms::Rounded | Terms::OneTile => 1,
+            Terms::TwoThenOne | Terms::TwoTiles => 2,
+            Terms::ThreeTiles => 3,
+        }
+    }
+
+    /// The products of weight terms and input tiles, small ones first. Of three by three terms,
+    /// those are left out that are below 2⁻²⁵ of the whole.
+    pub(crate) const fn products(self) -> &'static [(usize, usize)] {
+        match self {
+            Terms::Rounded => &[(0, 0)],
+            Terms::OneTile => &[(2, 0), (1, 0), (0, 0)],
+            Terms::TwoThenOne => &[(2, 0), (1, 0), (0, 0), (0, 1)],
+            Terms::TwoTiles => &[(2, 0), (1, 0), (1, 1), (0, 1), (0, 0)],
+            Terms::ThreeTiles => &[(2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)],
+        }
+    }
+}
+
+/// Weight rows of a group.
+pub(crate) const GROUP_ROWS: usize = TILE_WIDTH;
+/// Elements of every row per stage of the computation; input is padded with zeros to a multiple.
+pub(crate) const WINDOW: usize = 128;
+
+/// A run of elements of all input rows.
+pub(crate) struct BlockSumPack<'a> {
+    /// Up to 32 rows; up to 16 if tiles hold several terms.
+    pub(crate) job: &'a GemmJob,
+    /// The first element, a multiple of [`WINDOW`].
+    pub(crate) start: usize,
+    /// How many, a multiple of 32; zeros follow up to a multiple of [`WINDOW`].
+    pub(crate) count: usize,
+    /// Input terms.
+    pub(crate) terms: usize,
+    /// How many terms share a tile; term `i` stands in column `i * rows + row` then.
+    pub(crate) terms_per_tile: usize,
+    /// `[32 elements][16 rows][tile]` tiles.
+    pub(crate) out: *mut u8,
+}
+
+/// 16 weight rows.
+pub(crate) struct RowGroup {
+    /// Where the codes of each row begin.
+    pub(crate) codes: [*const u8; GROUP_ROWS],
+    /// The scales of each row.
+    pub(crate) scales: [*const f32; GROUP_ROWS],
+    /// `[row][input column]`: where the sums of the first 16 input columns go, aligned to a cache
+    /// line.
+    pub(crate) sums: *mut f32,
+}
+
+/// Groups of weight rows times packed input.
+pub(crate) struct BlockSumRun<'a> {
+    pub(crate) groups: &'a [RowGroup],
+    /// Bytes of codes from one row to the next in the first group; for fetching ahead.
+    pub(crate) row_bytes: usize,
+    /// log2 of the elements per scale, at least 6.
+    pub(crate) shift: u32,
+    /// Elements per row, a multiple of 64.
+    pub(crate) elements: usize,
+    pub(crate) codebook: [f32; 16],
+    pub(crate) terms: Terms,
+    /// What [`BlockSumKernels::pack`] wrote.
+    pub(crate) inputs: *const u8,
+    /// Tiles of 16 input columns: 1 or 2.
+    pub(crate) column_tiles: usize,
+    /// `f32` elements from the sums of the first 16 columns to those of the next 16.
+    pub(crate) sums_stride: usize,
+    /// [`BLOCK_SUM_SCRATCH`] bytes, aligned to a cache line.
+    pub(crate) scratch: *mut u8,
+}
+
+/// Scratch bytes of [`BlockSumKernels::multiply`]: decoded weights of two windows, in three terms,
+/// and tiles of sums.
+pub(crate) const BLOCK_SUM_SCRATCH: usize = (2 * 4 * 3 + 2 * 2 * 2) * TILE_BYTES;

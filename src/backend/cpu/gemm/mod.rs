@@ -6,6 +6,7 @@
 //! shape alone: neither the number of threads nor the size of tasks changes a result.
 
 mod axpy;
+mod block_sums;
 mod dot;
 pub(crate) mod kernels;
 mod lookup_rows;
@@ -51,7 +52,8 @@ pub(crate) unsafe fn run(
     for job in jobs {
         let mut row = 0;
         while row < job.m as usize {
-            let piece = Piece::next(job, row, kernels, runner)?;
+            // SAFETY: the caller's contract.
+            let piece = unsafe { Piece::next(job, row, kernels, runner)? };
             row += piece.rows();
             let bytes = piece.input_bytes + piece.sums_bytes;
             if batch.count == BATCH || (batch.count > 0 && batch.bytes + bytes > BATCH_BYTES) {

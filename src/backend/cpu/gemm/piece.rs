@@ -1,11 +1,11 @@
 //! A run of a job's input rows, and the path that computes it.
 
 use super::super::runner::Runner;
-use super::kernels::{Kernels, TileKernels};
+use super::kernels::{BlockSumKernels, Kernels, TileKernels};
 use super::row::{depth_and_width, row_range};
 use super::split::Split;
 use super::workspace::Workspace;
-use super::{axpy, dot, panel, tiles, tiles_transposed};
+use super::{axpy, block_sums, dot, panel, tiles, tiles_transposed};
 use crate::backend::GemmJob;
 use crate::error::{Result, err};
 
@@ -20,13 +20,26 @@ enum Path {
     Panel,
     /// By panels of `bf16` tiles.
     Tiles(&'static TileKernels),
+    /// By tiles of unscaled codes.
+    BlockSums(&'static BlockSumKernels),
 }
 
 impl Path {
-    /// The path of a job of which `rows` input rows are left.
-    fn of(job: &GemmJob, rows: usize, kernels: &'static Kernels) -> Self {
+    /// The path of a job of which the input rows from `first` on are left, `rows` of them.
+    ///
+    /// # Safety
+    /// The job's pointers are as its fields say.
+    unsafe fn of(job: &GemmJob, first: usize, rows: usize, kernels: &'static Kernels) -> Self {
+        if depth_and_width(job).0 == 0 {
+            return Path::Panel;
+        }
+        if let Some(block_sums) = &kernels.block_sums {
+            // SAFETY: passed on.
+            if unsafe { block_sums::takes(job, first, rows, block_sums) } {
+                return Path::BlockSums(block_sums);
+            }
+        }
         match &kernels.tiles {
-            _ if depth_and_width(job).0 == 0 => Path::Panel,
             _ if rows <= axpy::ALWAYS_INPUTS && axpy::takes(job, rows, kernels) => Path::Axpy,
             Some(tiles) if tiles::takes(job, rows) => Path::Tiles(tiles),
             _ if rows <= dot::MAX_INPUTS && !job.transpose => Path::Dot,
@@ -55,6 +68,9 @@ pub(super) struct Piece {
     split: Split,
     /// Runs of output columns: tasks, if the terms of a sum are not divided too.
     runs: usize,
+    /// Into how many streams of neighbouring runs they are divided; streams are begun together, so
+    /// that a thread goes through one, and what it fetched ahead in a run serves its next.
+    streams: usize,
     /// Calls of [`pack`](Self::pack).
     pub(super) pack_tasks: usize,
     /// Calls of [`compute`](Self::compute).
@@ -71,7 +87,10 @@ pub(super) struct Piece {
 
 impl Piece {
     /// The piece that begins with input row `first` of the job.
-    pub(super) fn next(
+    ///
+    /// # Safety
+    /// The job's pointers are as its fields say.
+    pub(super) unsafe fn next(
         job: &GemmJob,
         first: usize,
         kernels: &'static Kernels,
@@ -79,9 +98,10 @@ impl Piece {
     ) -> Result<Self> {
         let left = job.m as usize - first;
         let (depth, width) = depth_and_width(job);
-        let path = Path::of(job, left, kernels);
+        // SAFETY: passed on.
+        let path = unsafe { Path::of(job, first, left, kernels) };
         let rows = match path {
-            Path::Dot | Path::Axpy => left,
+            Path::Dot | Path::Axpy | Path::BlockSums(_) => left,
             Path::Panel => left.min(panel::MAX_INPUTS),
             Path::Tiles(_) => left.min(tiles::MAX_INPUTS),
         };
@@ -104,6 +124,11 @@ impl Piece {
                     if job.transpose { tiles_transposed::task_columns } else { tiles::task_columns };
                 (tiles::input_bytes(&job), tiles::pack_tasks(&job), Split::even(columns(&job, runner)))
             }
+            Path::BlockSums(_) => (
+                block_sums::input_bytes(&job),
+                block_sums::pack_tasks(&job),
+                Split::even(block_sums::task_columns(&job, runner)),
+            ),
         };
         let whole_lines = |bytes: Option<usize>| {
             bytes.and_then(|b| b.checked_next_multiple_of(64)).ok_or_else(|| {
@@ -117,6 +142,7 @@ impl Piece {
             path,
             split,
             runs,
+            streams: if matches!(path, Path::BlockSums(_)) { runner.threads() } else { 1 },
             pack_tasks,
             tasks: runs * chunks,
             finish_tasks: if chunks > 1 { runs } else { 0 },
@@ -143,6 +169,7 @@ impl Piece {
                 Path::Dot => dot::pack(&self.job, kernels, input.cast(), task),
                 Path::Axpy | Path::Panel => panel::pack(&self.job, kernels, input.cast(), task),
                 Path::Tiles(tiles) => tiles::pack(&self.job, tiles, input, task),
+                Path::BlockSums(kernels) => block_sums::pack(&self.job, kernels, input, task),
             }
         }
     }
@@ -184,6 +211,9 @@ impl Piece {
                 Path::Tiles(tiles) => {
                     tiles::columns(&self.job, kernels, tiles, input, workspace, first, count)?;
                 }
+                Path::BlockSums(block_sums) => {
+                    block_sums::columns(&self.job, kernels, block_sums, input, workspace, first, count)?;
+                }
             }
         }
         Ok(())
@@ -206,7 +236,10 @@ impl Piece {
 
     /// The output columns of a task.
     fn run(&self, task: usize) -> (usize, usize) {
-        self.split.task(task % self.runs, depth_and_width(&self.job).1)
+        let (stream, index) = (task % self.runs % self.streams, task % self.runs / self.streams);
+        let (length, longer) = (self.runs / self.streams, self.runs % self.streams);
+        let run = stream * length + stream.min(longer) + index;
+        self.split.task(run, depth_and_width(&self.job).1)
     }
 
     fn axpy<'a>(&'a self, kernels: &'a Kernels, memory: *mut u8) -> axpy::Product<'a> {

@@ -22,13 +22,14 @@ const PANELS: usize = 8;
 /// Largest number of input rows at a time: bounds the sums in the cache.
 pub(super) const MAX_INPUTS: usize = 512;
 
-/// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly;
-/// so are few rows of `f16`, whose two terms would take longer.
+/// Whether products with `rows` input rows are computed by tiles. A single row is multiplied exactly,
+/// and so are few rows, which is faster; rows of `f16`, whose two terms take longer, are more.
 pub(super) fn takes(job: &GemmJob, rows: usize) -> bool {
-    let least = match job.input_type {
-        FloatType::F32 => return false,
-        FloatType::F16 => 12,
-        _ => 2,
+    let least = match (job.input_type, job.transpose) {
+        (FloatType::F32, _) => return false,
+        (FloatType::F16, _) => 12,
+        (FloatType::Bf16, true) => 2,
+        (FloatType::Bf16, false) => DOT_INPUTS + 1,
     };
     rows >= least && !job.exact
 }

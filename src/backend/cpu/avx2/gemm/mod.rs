@@ -18,6 +18,7 @@ static KERNELS: Kernels = Kernels {
     axpy: axpy::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
+    block_sums: None,
 };
 
 /// Computes the jobs.

@@ -22,6 +22,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     axpy: axpy::KERNELS,
     panel: panel::KERNELS,
     tiles: None,
+    block_sums: None,
 };
 
 static STATIC: Kernels = KERNELS;
