@@ -39,7 +39,9 @@ pub(super) const ALWAYS_INPUTS: usize = 4;
 /// Whether transposed products with `rows` input rows are computed so: not if weight rows begin
 /// inside groups of elements that are decoded together.
 pub(super) fn takes(job: &GemmJob, rows: usize, kernels: &Kernels) -> bool {
-    job.transpose && rows <= kernels.axpy.inputs && (job.k as usize).is_multiple_of(GROUP)
+    job.transpose
+        && kernels.axpy.as_ref().is_some_and(|axpy| rows <= axpy.inputs)
+        && (job.k as usize).is_multiple_of(GROUP)
 }
 
 /// Bytes of the sums of all chunks.
@@ -151,7 +153,7 @@ impl Product<'_> {
                 inputs: m,
                 out: factors,
             };
-            (self.kernels.axpy.factors)(&run);
+            (self.kernels.axpy.as_ref().expect("taken only by arms that have them").factors)(&run);
         }
         let run = AxpyRun {
             codes: job.weight.codes.wrapping_add((rows.first * k + layout.first) / 2),
@@ -179,7 +181,8 @@ impl Product<'_> {
     /// The run is as its fields say, for all input rows.
     unsafe fn multiply(&self, run: &AxpyRun, halves: bool) {
         let m = self.job.m as usize;
-        let kernels = self.kernels.axpy.kernels[usize::from(halves)];
+        let kernels = self.kernels.axpy.as_ref().expect("taken only by arms that have them").kernels
+            [usize::from(halves)];
         let groups = m.div_ceil(kernels.len());
         for group in 0..groups {
             let (first, end) = (m * group / groups, m * (group + 1) / groups);
@@ -211,7 +214,10 @@ impl Product<'_> {
             }
             // SAFETY: whole stripes; the output's columns exist.
             unsafe {
-                (self.kernels.axpy.order)(total.as_mut_ptr(), padded / STRIPE);
+                (self.kernels.axpy.as_ref().expect("taken only by arms that have them").order)(
+                    total.as_mut_ptr(),
+                    padded / STRIPE,
+                );
                 (self.kernels.finish)(&output_at(self.job, row, first), total.as_ptr(), count);
             }
         }

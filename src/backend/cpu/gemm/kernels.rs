@@ -16,8 +16,8 @@ pub(crate) struct Kernels {
     pub(crate) scales: unsafe fn(scales: &Scales, first: usize, count: usize, out: *mut f32),
     /// Few input rows: dot products straight from the packed codes.
     pub(crate) dot: DotKernels,
-    /// Few input rows, transposed: weight rows are scaled and added, straight from the packed codes.
-    pub(crate) axpy: AxpyKernels,
+    /// Few input rows, transposed: weight rows are scaled and added, straight from the packed codes. Without, panels serve.
+    pub(crate) axpy: Option<AxpyKernels>,
     /// Many input rows: decoded panels.
     pub(crate) panel: PanelKernels,
     /// 16-bit input: tiles of `bf16`.

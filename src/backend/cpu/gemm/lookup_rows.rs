@@ -51,6 +51,7 @@ impl Lookup<'_> {
     ///
     /// # Safety
     /// Weight rows `first + column(..)` exist.
+    #[allow(clippy::needless_range_loop)]
     pub(super) unsafe fn rows(
         &self,
         first: usize,

@@ -70,6 +70,7 @@ impl<'a> Product<'a> {
     ///
     /// # Safety
     /// Weight rows `first + column(..)` exist, and lag as the product says.
+    #[allow(clippy::needless_range_loop)]
     pub(super) unsafe fn rows<const ROWS: usize>(
         &self,
         first: usize,

@@ -15,7 +15,7 @@ static KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
-    axpy: axpy::KERNELS,
+    axpy: Some(axpy::KERNELS),
     panel: panel::KERNELS,
     tiles: None,
     block_sums: None,

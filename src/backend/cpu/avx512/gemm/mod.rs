@@ -19,7 +19,7 @@ pub(crate) const KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
-    axpy: axpy::KERNELS,
+    axpy: Some(axpy::KERNELS),
     panel: panel::KERNELS,
     tiles: None,
     block_sums: None,

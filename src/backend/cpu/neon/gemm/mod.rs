@@ -15,6 +15,7 @@ static KERNELS: Kernels = Kernels {
     finish: convert::finish,
     scales: convert::scales,
     dot: dot::KERNELS,
+    axpy: None,
     panel: panel::KERNELS,
     tiles: None,
 };
