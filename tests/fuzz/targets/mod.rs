@@ -15,8 +15,11 @@ pub use products::gemm;
 pub use tensors::tensor;
 pub use weights::{image, weight_parts};
 
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// Name and function of every target; the name is that of its binary and of its corpus directory.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("header", header),
     ("index", index),
     ("weight_parts", weight_parts),
