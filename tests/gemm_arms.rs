@@ -283,7 +283,7 @@ impl Problem {
             (FloatType::F32, _) => usize::MAX,
             (FloatType::F16, _) if whole_tiles => 16,
             (FloatType::F16, _) => 11,
-            (FloatType::Bf16, false) => 4,
+            (FloatType::Bf16, false) => 3,
             (FloatType::Bf16, true) => 1,
         };
         match case.input_type {

@@ -44,7 +44,8 @@ pub(super) unsafe fn takes(job: &GemmJob, first: usize, rows: usize, kernels: &B
 /// Whether this is the fastest way that is exact enough, as measured.
 fn pays(job: &GemmJob, rows: usize) -> bool {
     match (job.input_type, job.exact) {
-        (FloatType::Bf16 | FloatType::F16, false) => (5..=TILE_WIDTH).contains(&rows),
+        (FloatType::Bf16, false) => (4..=TILE_WIDTH).contains(&rows),
+        (FloatType::F16, false) => (5..=TILE_WIDTH).contains(&rows),
         _ => (5..=MAX_INPUTS).contains(&rows),
     }
 }
