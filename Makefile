@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 export BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-smollm2 build test test-interop check bench bench-peers dist deb docs header lint install clean
+.PHONY: help demo demo-smollm2 build test test-interop soak fuzz check bench bench-peers dist deb docs header lint install clean
 .DEFAULT_GOAL := help
 
 help:           ## Show this.
@@ -26,6 +26,12 @@ test-%:         ## One step of it: make test-abi.
 
 test-interop:   ## Against transformers and bitsandbytes in Python (downloads about 3 GB).
 	@tools/test.sh build interop
+
+soak:           ## The long forms of the tests of trust: hours (docs/reliability.md).
+	@tools/soak.sh
+
+fuzz:           ## Every fuzz target for a minute (needs a nightly toolchain and cargo-fuzz).
+	@tools/fuzz.sh
 
 check:          ## The everyday loop: lint, Rust tests, header. Under two minutes.
 	@tools/test.sh lint rust header
