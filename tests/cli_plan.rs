@@ -72,7 +72,8 @@ fn full_lists_every_tensor() {
         let name = format!("\n{} ", tensor["name"].as_str().unwrap());
         let line = text.split_once(&name).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default();
         for field in [&tensor["bytes_before"], &tensor["bytes_after"]] {
-            assert!(line.split_whitespace().any(|word| word == *field), "{name}: {line}");
+            let number = field.to_string();
+            assert!(line.split_whitespace().any(|word| word == number), "{name}: {line}");
         }
         assert!(line.ends_with(tensor["reason"].as_str().unwrap()), "{name}: {line}");
     }
