@@ -47,7 +47,7 @@ for target in "${targets[@]}"; do
         "$bin/$target" -merge=1 -max_len=1024 -verbosity=0 "$small" "$own" "$found"
         # Named seeds stay: they say what they are for.
         find "$own" -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
-        find "$small" -type f | sort | head -n 150 | while read -r file; do cp -n "$file" "$own/"; done
+        find "$small" -type f | sort | head -n 80 | while read -r file; do cp -n "$file" "$own/"; done
     fi
 done
 echo "no target failed"
