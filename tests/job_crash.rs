@@ -113,6 +113,20 @@ fn wait_until(child: &mut std::process::Child, ready: impl Fn() -> bool) -> bool
     true
 }
 
+/// Starts a run that hears Ctrl-C, also where these tests run in the background and ignore it, and that
+/// is not over before this process has its turn, also on a busy machine.
+fn start_interruptible(mut command: Command) -> std::process::Child {
+    // SAFETY: both calls are async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::nice(19);
+            Ok(())
+        });
+    }
+    start(command)
+}
+
 #[test]
 fn interrupts_end_in_good_order() {
     let scene = Scene::new(4, &["--max-shard-size", "1MB", "--threads", "1"]);
@@ -120,7 +134,7 @@ fn interrupts_end_in_good_order() {
     for attempt in 0..40 {
         let (signal, code) = if attempt % 2 == 0 { (libc::SIGINT, 130) } else { (libc::SIGTERM, 143) };
         let out = scene.path(&format!("out{attempt}"));
-        let mut child = start(scene.quantize(&out, &[]));
+        let mut child = start_interruptible(scene.quantize(&out, &[]));
         let has_shard = || names(&out).iter().any(|n| n.starts_with("model-"));
         if wait_until(&mut child, has_shard) {
             // SAFETY: sends a signal to our own child, which has not been waited for.
@@ -152,11 +166,7 @@ fn an_interrupt_before_the_first_file_leaves_nothing() {
     // A run may be over, or not have its handler yet, when the signal comes: then it says nothing.
     for attempt in 0..40 {
         let out = scene.path(&format!("out{attempt}"));
-        let mut command = scene.quantize(&out, &["--threads", "1"]);
-        // On a busy machine the run must not be over before this process has its turn.
-        // SAFETY: nice is async-signal-safe.
-        unsafe { command.pre_exec(|| (libc::nice(19), Ok(())).1) };
-        let mut child = start(command);
+        let mut child = start_interruptible(scene.quantize(&out, &["--threads", "1"]));
         if wait_until(&mut child, || out.exists()) {
             // SAFETY: sends a signal to our own child, which has not been waited for.
             unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
