@@ -14,6 +14,7 @@ mod panel;
 mod piece;
 pub(crate) mod row;
 mod split;
+mod tile_kernels;
 mod tiles;
 mod tiles_transposed;
 mod weight_rows;
